@@ -1,0 +1,3 @@
+//! `sab`: the reference authority, a separate process with separate keys.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What no certificate may exceed, however valid (I10).

@@ -1,0 +1,1 @@
+//! May this call be made, and if not, for which reasons?

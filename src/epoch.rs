@@ -1,0 +1,1 @@
+//! What the authority has revoked, and how old that knowledge is (I2).

@@ -1,0 +1,33 @@
+//! Sovereign Execution Broker: performs certified mutations for agents that hold no authority.
+//!
+//! An agent may only *propose*. A separate authority, the Sovereign Assurance Boundary (SAB), *admits* by signing an
+//! [attribute certificate](attribute_certificate) over an [execution contract](contract). The broker *executes*: it
+//! verifies the certificate, compares the world with what was certified, [decides](decision), and only then acts,
+//! under an identity that exists for that one mutation.
+//!
+//! # Map
+//!
+//! Everything in this list is pure: data in, data out. No module of it reads a clock, a file, a socket or a source of
+//! randomness, and none is `async`; `tests/purity.rs` keeps it so. Arrows point down the list only.
+//!
+//! | module | what it answers |
+//! |---|---|
+//! | [`decision`] | may this call be made, and if not, for which reasons? |
+//! | [`ceiling`] | what may no certificate exceed, however valid? |
+//! | [`epoch`] | what has the authority revoked, and how old is that knowledge? |
+//! | [`attribute_certificate`] | who certified what, for whom, until when? |
+//! | [`contract`] | which exact call, with which values free to choose, from which baseline? |
+//! | [`reason`] | the closed list of reasons for a refusal, in the order in which they are answered |
+//! | [`digest`], [`timestamp`] | the two values that everything else is made of |
+//!
+//! [`cli`] is what the two binaries parse and print.
+
+pub mod attribute_certificate;
+pub mod ceiling;
+pub mod cli;
+pub mod contract;
+pub mod decision;
+pub mod digest;
+pub mod epoch;
+pub mod reason;
+pub mod timestamp;

@@ -1,0 +1,3 @@
+//! `seb`: the broker, and the commands of agents and auditors.
+
+fn main() {}
