@@ -29,5 +29,6 @@ pub mod contract;
 pub mod decision;
 pub mod digest;
 pub mod epoch;
+pub mod key;
 pub mod reason;
 pub mod timestamp;
