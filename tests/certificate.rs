@@ -1,5 +1,6 @@
 //! The first four verdicts, end to end.
 
+#[cfg(test)]
 mod support;
 
 use seb::attribute_certificate::{SignatureAlgorithm, authenticate, parse, profile, targeting};

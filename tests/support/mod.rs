@@ -1,6 +1,5 @@
 //! What several test programs need: a public-key infrastructure of a trust domain, and certificates issued in it.
 
-#![expect(clippy::allow_attributes, reason = "some test programs use all of it")]
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use rcgen::{
