@@ -25,6 +25,7 @@
 pub mod attribute_certificate;
 pub mod ceiling;
 pub mod cli;
+pub mod clock;
 pub mod contract;
 pub mod decision;
 pub mod digest;

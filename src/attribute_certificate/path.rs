@@ -5,6 +5,7 @@
 //! trust domain and of no other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::time::Duration;
 
 use der::Decode;
@@ -15,7 +16,6 @@ use x509_cert::Certificate;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
 
-use super::admission::Admission;
 use super::authority::{Authority, extension};
 use super::pem;
 use super::profile::{ProfiledCertificate, SignatureAlgorithm};
@@ -73,7 +73,7 @@ impl TrustBundle {
     /// # Errors
     /// If there is none or too many, or one of them is not a CA certificate (X509-SVID section 5).
     pub fn from_pem(trust_domain: TrustDomain, text: &str) -> Result<Self, InvalidTrust> {
-        match pem::certificates(text) {
+        match pem::read_certificates(text) {
             Ok(certificates) => Self::from_der(trust_domain, &certificates),
             Err(problem) => Err(InvalidTrust { trust_domain, problem }),
         }
@@ -166,7 +166,6 @@ pub struct VerifiedCertificate {
     profiled: ProfiledCertificate,
     authority: SpiffeId,
     bundle: Digest,
-    digest: Digest,
 }
 
 /// Third verdict: whether an authority that `trust` lists signed `certificate`, at the time `now`.
@@ -207,8 +206,7 @@ pub fn authenticate(
         return Err(Denial::new(Reason::SignatureAlgorithmMismatch, detail));
     }
     signature(&leaf, &certificate)?;
-    let digest = Digest::of(certificate.certificate.octets());
-    Ok(VerifiedCertificate { profiled: certificate, authority: authority.id, bundle: bundle.digest, digest })
+    Ok(VerifiedCertificate { profiled: certificate, authority: authority.id, bundle: bundle.digest })
 }
 
 fn bounded(chain: &[Vec<u8>]) -> Result<(&Vec<u8>, &[Vec<u8>]), Denial> {
@@ -304,14 +302,9 @@ pub(super) fn signature(leaf: &webpki::EndEntityCert<'_>, certificate: &Profiled
 }
 
 impl VerifiedCertificate {
-    /// SHA-256 of the certificate's octets: its name in records and in revocations.
-    pub fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    /// The certificate's DER octets.
-    pub fn octets(&self) -> &[u8] {
-        self.profiled.certificate.octets()
+    /// What the certificate says, of which the signature is known to be good.
+    pub fn certificate(&self) -> &ProfiledCertificate {
+        &self.profiled
     }
 
     /// The authority that signed it.
@@ -323,44 +316,12 @@ impl VerifiedCertificate {
     pub fn bundle(&self) -> Digest {
         self.bundle
     }
+}
 
-    /// The agent it is for.
-    pub fn holder(&self) -> &SpiffeId {
-        &self.profiled.holder
-    }
+impl Deref for VerifiedCertificate {
+    type Target = ProfiledCertificate;
 
-    /// SHA-256 of the SubjectPublicKeyInfo that the agent must have, if the certificate is bound to one.
-    pub fn holder_key(&self) -> Option<&Digest> {
-        self.profiled.holder_key.as_ref()
-    }
-
-    /// The broker it is for.
-    pub fn broker(&self) -> &SpiffeId {
-        &self.profiled.broker
-    }
-
-    /// The serial number: lower-case hexadecimal, two digits an octet.
-    pub fn serial(&self) -> String {
-        base16ct::lower::encode_string(&self.profiled.serial)
-    }
-
-    /// The first second at which it is valid.
-    pub fn not_before(&self) -> Timestamp {
-        self.profiled.not_before
-    }
-
-    /// The last second at which it is valid.
-    pub fn not_after(&self) -> Timestamp {
-        self.profiled.not_after
-    }
-
-    /// How it came to be admitted.
-    pub fn admission(&self) -> &Admission {
-        &self.profiled.admission
-    }
-
-    /// The octets of the execution contract, not looked at yet ([`crate::contract::Contract::parse`]).
-    pub fn contract(&self) -> &[u8] {
-        &self.profiled.contract
+    fn deref(&self) -> &ProfiledCertificate {
+        &self.profiled
     }
 }

@@ -11,6 +11,7 @@ use x509_cert::attr::Attribute;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::name::Name;
 
 use super::admission::Admission;
 use super::asn1::{self, DigestedObjectType, Target, TargetInformation};
@@ -75,7 +76,7 @@ pub struct ProfiledCertificate {
     pub(super) certificate: AttributeCertificate,
     pub(super) holder: SpiffeId,
     pub(super) holder_key: Option<Digest>,
-    pub(super) issuer: x509_cert::name::Name,
+    pub(super) issuer: Name,
     pub(super) algorithm: SignatureAlgorithm,
     pub(super) serial: Vec<u8>,
     pub(super) not_before: Timestamp,
@@ -84,6 +85,74 @@ pub struct ProfiledCertificate {
     pub(super) admission: Admission,
     pub(super) broker: SpiffeId,
     pub(super) authority_key: Vec<u8>,
+    pub(super) digest: Digest,
+}
+
+impl ProfiledCertificate {
+    /// SHA-256 of the certificate's octets: its name in records and in revocations.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The certificate's DER octets.
+    pub fn octets(&self) -> &[u8] {
+        self.certificate.octets()
+    }
+
+    /// The serial number: lower-case hexadecimal, two digits an octet.
+    pub fn serial(&self) -> String {
+        base16ct::lower::encode_string(&self.serial)
+    }
+
+    /// The name under which the authority issued it.
+    pub fn issuer(&self) -> &Name {
+        &self.issuer
+    }
+
+    /// The identifier of the authority's key.
+    pub fn authority_key(&self) -> &[u8] {
+        &self.authority_key
+    }
+
+    /// The algorithm of the signature.
+    pub fn algorithm(&self) -> SignatureAlgorithm {
+        self.algorithm
+    }
+
+    /// The agent it is for.
+    pub fn holder(&self) -> &SpiffeId {
+        &self.holder
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo that the agent must have, if the certificate is bound to one.
+    pub fn holder_key(&self) -> Option<&Digest> {
+        self.holder_key.as_ref()
+    }
+
+    /// The broker it is for.
+    pub fn broker(&self) -> &SpiffeId {
+        &self.broker
+    }
+
+    /// The first second at which it is valid.
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
+    }
+
+    /// The last second at which it is valid.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// How it came to be admitted.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// The octets of the execution contract, not looked at ([`crate::contract::Contract::parse`]).
+    pub fn contract(&self) -> &[u8] {
+        &self.contract
+    }
 }
 
 /// Second verdict: holds `certificate` against every rule of the profile.
@@ -127,6 +196,7 @@ pub fn profile(certificate: AttributeCertificate) -> Result<ProfiledCertificate,
         admission,
         broker,
         authority_key,
+        digest: Digest::of(certificate.octets()),
         certificate,
     })
 }
@@ -160,7 +230,7 @@ fn holder(holder: &asn1::Holder) -> Result<(SpiffeId, Option<Digest>), Denial> {
     }
 }
 
-fn issuer(issuer: &asn1::Issuer) -> Result<x509_cert::name::Name, Denial> {
+fn issuer(issuer: &asn1::Issuer) -> Result<Name, Denial> {
     const REASON: Reason = Reason::ProfileIssuer;
     let form = match issuer {
         asn1::Issuer::V1Form(_) => return deny(REASON, "`v1Form` is used"),
