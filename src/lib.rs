@@ -31,5 +31,6 @@ pub mod decision;
 pub mod digest;
 pub mod epoch;
 pub mod key;
+pub mod proto;
 pub mod reason;
 pub mod timestamp;
