@@ -1,5 +1,10 @@
 //! The gRPC types and services, generated from `proto/`.
-#![expect(missing_docs, clippy::all, reason = "generated code; the comments are in the proto files")]
+#![expect(
+    missing_docs,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code; the comments are in the proto files"
+)]
 
 /// `proto/seb`: the broker.
 pub mod seb {
