@@ -104,7 +104,7 @@ pub enum Verb {
 
 impl Verb {
     /// The verbs that have a fixed name.
-    const FIXED: [Self; 9] = [
+    pub(super) const FIXED: [Self; 9] = [
         Self::Create,
         Self::Replace,
         Self::Merge,
@@ -195,8 +195,7 @@ impl JsonSchema for Verb {
 }
 
 impl Version {
-    /// Whether it has the form that the kind's tokens have: a decimal 64-bit number without leading zeros (sandbox), 1
-    /// to 64 letters and digits (Kubernetes resource versions, which are opaque), anything (AWS: ETags, revision ids).
+    /// Whether it has the form that this kind's tokens have.
     pub fn is_of(&self, kind: TargetKind) -> bool {
         let text = self.as_str();
         match kind {
