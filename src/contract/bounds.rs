@@ -454,7 +454,8 @@ mod tests {
     #[test]
     fn values_are_inside_or_not() {
         // The bounds, what is inside, what is outside, and what has another type.
-        let cases: &[(&str, &[&str], &[&str], &[&str])] = &[
+        type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+        let cases: &[Case] = &[
             (r#"{"type":"boolean"}"#, &["true", "false"], &[], &["null", "0", "\"true\""]),
             (
                 r#"{"type":"integer","minimum":-3,"maximum":50}"#,
@@ -634,6 +635,20 @@ mod tests {
             "(?:){1000000000}",
         ] {
             assert!(pattern(good).is_ok(), "{good}");
+        }
+    }
+
+    /// A matcher that tries again from where it failed would not finish these in the time of a test.
+    #[test]
+    fn patterns_take_linear_time() {
+        for (source, text) in [
+            ("(a|aa)*b", "a".repeat(4096)),
+            ("(((a*)*)*)*b", "a".repeat(4096)),
+            ("(a?){80}a{80}b", "a".repeat(4096)),
+            ("([^b]*a){20}b", "aé".repeat(2048)),
+            (".*.*.*.*=.*", "x".repeat(4096)),
+        ] {
+            assert!(pattern(source).unwrap().check(&text.into()).is_err(), "{source}");
         }
     }
 
