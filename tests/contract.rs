@@ -70,7 +70,8 @@ fn aws() -> Value {
         "detached": { "media_type": "application/json", "size": 5, "digest": Digest::of(b"hello").to_string() },
     });
     contract["steps"][0]["baseline"] = json!({
-        "mode": "fields", "identity": "arn:aws:s3:::bucket", "version": "\"etag\"", "fields": { "/Policy": null, "": {} },
+        "mode": "fields", "identity": "arn:aws:s3:::bucket", "version": "\"etag\"",
+        "fields": { "/Policy": null, "": {} },
     });
     contract
 }
@@ -351,7 +352,8 @@ fn what_breaks_a_rule_between_fields_is_refused() {
             kubernetes,
             "/steps/0/mutation/parameters/0",
             Some(json!({
-                "pointer": "/metadata/name", "required": false, "bounds": { "type": "enumeration", "values": ["system:x"] },
+                "pointer": "/metadata/name", "required": false,
+                "bounds": { "type": "enumeration", "values": ["system:x"] },
             })),
             "parameters/0`: leaves `/metadata/name` open",
         ),

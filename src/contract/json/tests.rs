@@ -70,10 +70,10 @@ fn the_sample_of_section_3_2_2_gets_the_octets_of_section_3_2_4() {
     let numbers = doubles.map(|double| Json::Number(Number::new(double).unwrap()));
     let Ok(Json::Object(mut object)) = Json::parse(sample("null").as_bytes()) else { panic!() };
     object.insert("numbers".into(), Json::Array(numbers.into()));
-    let octets = "7b 22 6c 69 74 65 72 61 6c 73 22 3a 5b 6e 75 6c 6c 2c 74 72 75 65 2c 66 61 6c 73 65 5d 2c 22 6e 75 6d \
-        62 65 72 73 22 3a 5b 33 33 33 33 33 33 33 33 33 2e 33 33 33 33 33 33 33 2c 31 65 2b 33 30 2c 34 2e 35 2c 30 2e \
-        30 30 32 2c 31 65 2d 32 37 5d 2c 22 73 74 72 69 6e 67 22 3a 22 e2 82 ac 24 5c 75 30 30 30 66 5c 6e 41 27 42 5c \
-        22 5c 5c 5c 5c 5c 22 2f 22 7d";
+    let octets = "7b 22 6c 69 74 65 72 61 6c 73 22 3a 5b 6e 75 6c 6c 2c 74 72 75 65 2c 66 61 6c 73 65 5d 2c 22 6e 75 \
+        6d 62 65 72 73 22 3a 5b 33 33 33 33 33 33 33 33 33 2e 33 33 33 33 33 33 33 2c 31 65 2b 33 30 2c 34 \
+        2e 35 2c 30 2e 30 30 32 2c 31 65 2d 32 37 5d 2c 22 73 74 72 69 6e 67 22 3a 22 e2 82 ac 24 5c 75 30 \
+        30 30 66 5c 6e 41 27 42 5c 22 5c 5c 5c 5c 5c 22 2f 22 7d";
     let octets: Vec<u8> = octets.split_whitespace().map(|hex| u8::from_str_radix(hex, 16).unwrap()).collect();
     assert_eq!(Json::Object(object).to_canonical().as_bytes(), octets);
 }
@@ -134,8 +134,8 @@ fn members_are_sorted_as_in_section_3_2_3() {
 fn every_control_character_has_the_escape_of_section_3_2_2_2() {
     let text: String = (0..=0x20).chain([0x22, 0x5c, 0x7f, 0x2028]).filter_map(char::from_u32).collect();
     let expected = concat!(
-        r#""\u0000\u0001\u0002\u0003\u0004\u0005\u0006\u0007\b\t\n\u000b\f\r\u000e\u000f\u0010\u0011\u0012\u0013\u0014"#,
-        r#"\u0015\u0016\u0017\u0018\u0019\u001a\u001b\u001c\u001d\u001e\u001f \"\\"#,
+        r#""\u0000\u0001\u0002\u0003\u0004\u0005\u0006\u0007\b\t\n\u000b\f\r\u000e\u000f\u0010\u0011\u0012\u0013"#,
+        r#"\u0014\u0015\u0016\u0017\u0018\u0019\u001a\u001b\u001c\u001d\u001e\u001f \"\\"#,
         "\u{7f}\u{2028}\""
     );
     assert_eq!(Json::String(text).to_canonical(), expected);
@@ -407,12 +407,16 @@ proptest! {
     }
 
     #[test]
-    fn nearly_numbers_are_read_as_serde_json_reads_them(text in "-?[0-9]{1,20}(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?") {
+    fn nearly_numbers_are_read_as_serde_json_reads_them(
+        text in "-?[0-9]{1,20}(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?",
+    ) {
         agree(text.as_bytes())?;
     }
 
     #[test]
-    fn nearly_strings_are_read_as_serde_json_reads_them(text in "\"(\\\\[\"\\\\/bfnrtux]|[dD][89abcdef][0-9a-f]{2}|[a-f0-9é]){0,12}\"") {
+    fn nearly_strings_are_read_as_serde_json_reads_them(
+        text in "\"(\\\\[\"\\\\/bfnrtux]|[dD][89abcdef][0-9a-f]{2}|[a-f0-9é]){0,12}\"",
+    ) {
         agree(text.as_bytes())?;
     }
 
