@@ -30,4 +30,5 @@ pub mod decision;
 pub mod digest;
 pub mod epoch;
 pub mod reason;
+mod spiffe_id;
 pub mod timestamp;
