@@ -25,7 +25,7 @@ pub use parameter::ParameterCeiling;
 pub use pattern::{InvalidPattern, Pattern};
 
 /// The broker's bounds, checked. [`Ceilings::default`] admits nothing.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "CeilingsFile", into = "CeilingsFile")]
 pub struct Ceilings {
     file: CeilingsFile,
@@ -218,8 +218,8 @@ impl TargetCeiling {
 impl Rule {
     fn covers(&self, verb: &Verb, resource: &Resource, paths: &[String]) -> bool {
         // A resource without a path is no resource; `all` alone would let it through.
-        let paths_match = !paths.is_empty()
-            && paths.iter().all(|path| self.resources.iter().any(|pattern| pattern.matches(path)));
+        let paths_match =
+            !paths.is_empty() && paths.iter().all(|path| self.resources.iter().any(|pattern| pattern.matches(path)));
         let actions_match = match resource {
             Resource::Aws(aws) => aws.actions.iter().all(|action| {
                 self.actions.contains(action) || matches!(verb, Verb::Aws(operation) if operation == action)

@@ -305,7 +305,10 @@ impl EpochStatement {
             return Err(EpochRegression::PolicyEpoch { previous: old.policy_epoch, next: new.policy_epoch });
         }
         if new.revocation_epoch < old.revocation_epoch {
-            return Err(EpochRegression::RevocationEpoch { previous: old.revocation_epoch, next: new.revocation_epoch });
+            return Err(EpochRegression::RevocationEpoch {
+                previous: old.revocation_epoch,
+                next: new.revocation_epoch,
+            });
         }
         if new.issued_at < old.issued_at {
             return Err(EpochRegression::IssuedAt { previous: old.issued_at, next: new.issued_at });
@@ -324,7 +327,8 @@ impl EpochStatement {
     pub fn covers(&self, revocable: &Revocable) -> Vec<Denial> {
         let parts = &self.parts;
         if parts.authority != revocable.authority {
-            let detail = format!("the statement is by `{}`, the certificate by `{}`", parts.authority, revocable.authority);
+            let detail =
+                format!("the statement is by `{}`, the certificate by `{}`", parts.authority, revocable.authority);
             return vec![Denial::new(Reason::EpochUnknown, detail)];
         }
         let mut denials = Vec::new();
@@ -367,7 +371,8 @@ impl EpochStatement {
         let mut denials = Vec::new();
         let FreshnessBounds { staleness_ms, max_clock_skew_ms } = bounds;
         if skew_ms.unsigned_abs() > max_clock_skew_ms {
-            let detail = format!("the authority's clock differs by {skew_ms} ms; at most {max_clock_skew_ms} is allowed");
+            let detail =
+                format!("the authority's clock differs by {skew_ms} ms; at most {max_clock_skew_ms} is allowed");
             denials.push(Denial::new(Reason::ClockSkew, detail));
         }
         if age_ms > staleness_ms {
@@ -471,3 +476,6 @@ fn canonical(parts: &EpochParts) -> String {
     // Strings and integers always serialize; an empty text would have a digest that nothing else has.
     serde_json::to_string(&wire).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ const MAX_AGE_SECONDS: u32 = 86_400;
 const MAX_OCTETS: usize = 4 * 1024 * 1024;
 
 /// What an operator writes. Every field has a default, and the defaults admit nothing.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CeilingsFile {
     /// The targets that exist for this broker, by name, each with its rules. At most 1024. Default: none.
@@ -42,7 +42,7 @@ pub struct CeilingsFile {
 }
 
 /// What may be done to one target.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetCeiling {
     /// The kind of the target: `sandbox`, `kubernetes` or `aws`.
@@ -58,7 +58,7 @@ pub struct TargetCeiling {
 }
 
 /// One combination of verbs, resources and values that may be called.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// The verbs, at most 256, each one that the target's kind has. No verb, no call.
@@ -191,7 +191,8 @@ impl CeilingsFile {
         }
         for (authority, ceiling) in &self.authorities {
             for target in ceiling.targets.iter().filter(|target| !self.targets.contains_key(target)) {
-                faults.add("authorities", format_args!("`{authority}` names target `{target}`, which `targets` has not"));
+                faults
+                    .add("authorities", format_args!("`{authority}` names target `{target}`, which `targets` has not"));
             }
         }
         let Rates { agent, authority, agents, authorities } = &self.rates;
@@ -254,7 +255,8 @@ impl TargetCeiling {
                 faults.add(&place, format_args!("only targets of kind aws have `actions`"));
             }
             if rule.verbs.contains(&Verb::JsonPatch) && !rule.parameters.is_empty() {
-                faults.add(&place, format_args!("`parameters` cannot bound the body of a `json-patch`: write two rules"));
+                faults
+                    .add(&place, format_args!("`parameters` cannot bound the body of a `json-patch`: write two rules"));
             }
             for parameter in &rule.parameters {
                 for fault in parameter.faults() {

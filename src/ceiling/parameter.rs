@@ -9,7 +9,7 @@ use crate::reason::{Denial, Reason};
 const MAX_VALUES: usize = 256;
 
 /// A bound on the value at one place of the final body, whether the contract fixed it or the agent chose it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ParameterCeiling {
     /// The place: a JSON pointer into the body, not the whole of it.

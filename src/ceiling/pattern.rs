@@ -153,7 +153,11 @@ mod tests {
     #[test]
     fn i10_a_pattern_matches_whole_paths_only() {
         for (text, yes, no) in [
-            ("services/checkout", &["services/checkout"][..], &["services", "services/checkout2", "services/checkout/x"][..]),
+            (
+                "services/checkout",
+                &["services/checkout"][..],
+                &["services", "services/checkout2", "services/checkout/x"][..],
+            ),
             ("services/*", &["services/a", "services/"], &["services", "services/a/b", "Services/a"]),
             ("a-*-c", &["a--c", "a-b-c", "a-b-c-c"], &["a-c", "a-b-c/", "xa-b-c"]),
             ("*a*b*", &["ab", "xaxbx", "abab"], &["ba", "a/b"]),

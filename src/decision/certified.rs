@@ -47,6 +47,7 @@ pub struct CertifiedParts {
 
 impl Certified {
     /// Called by verification, and by nothing else.
+    #[cfg_attr(not(test), expect(dead_code, reason = "verification, which makes it, follows"))]
     pub(crate) fn new(parts: CertifiedParts) -> Self {
         let contract = Contract::parse(&parts.contract);
         let contract_digest = Digest::of(&parts.contract);

@@ -183,7 +183,8 @@ fn limits(facts: &Facts, contract: &Contract, denials: &mut Vec<Denial>) {
     }
     let max = Duration::from_secs(u64::from(file.max_deadline_seconds));
     if contract.deadline() > max {
-        let detail = format!("the deadline is {} s; at most {} is allowed", contract.deadline().as_secs(), max.as_secs());
+        let detail =
+            format!("the deadline is {} s; at most {} is allowed", contract.deadline().as_secs(), max.as_secs());
         denials.push(Denial::new(Reason::CeilingDeadline, detail));
     }
 }
@@ -239,7 +240,7 @@ fn plan(facts: &Facts, contract: &Contract, denials: &mut Vec<Denial>) -> Option
         }
     };
     drift(facts, step, denials);
-    let call = match contract.call(step, &facts.request.choice) {
+    let call = match step.call(contract.target(), &facts.request.choice) {
         Ok(call) => Some(call),
         Err(found) => {
             denials.extend(found);
@@ -269,7 +270,9 @@ fn drift(facts: &Facts, step: &Step, denials: &mut Vec<Denial>) {
     let (now, max) = (facts.observed.now, facts.ceilings.knowledge().max_state_age_ms);
     match now.millis().checked_sub(observed_at.millis()) {
         Some(age) if age <= u64::from(max) => {}
-        Some(age) => deny(Reason::LiveStateStale, format!("the object was read {age} ms ago; at most {max} is allowed")),
+        Some(age) => {
+            deny(Reason::LiveStateStale, format!("the object was read {age} ms ago; at most {max} is allowed"))
+        }
         None => deny(Reason::LiveStateStale, format!("the object was read at {observed_at}, which is after {now}")),
     }
     let (identity, version, fields) = match (step.baseline(), present) {
@@ -294,7 +297,8 @@ fn drift(facts: &Facts, step: &Step, denials: &mut Vec<Denial>) {
         Baseline::Absent => {}
         Baseline::Exact { version: certified, .. } => {
             if certified != version {
-                let detail = format!("certified is `{}`, found was `{}`", start(certified.as_str()), start(version.as_str()));
+                let detail =
+                    format!("certified is `{}`, found was `{}`", start(certified.as_str()), start(version.as_str()));
                 deny(Reason::DriftVersion, detail);
             }
         }
@@ -305,7 +309,8 @@ fn drift(facts: &Facts, step: &Step, denials: &mut Vec<Denial>) {
                     Some(None) => deny(Reason::DriftField, format!("`{pointer}` is gone")),
                     Some(Some(found)) if found != certified => {
                         let (certified, found) = (certified.to_canonical(), found.to_canonical());
-                        let detail = format!("`{pointer}`: certified is {}, found was {}", start(&certified), start(&found));
+                        let detail =
+                            format!("`{pointer}`: certified is {}, found was {}", start(&certified), start(&found));
                         deny(Reason::DriftField, detail);
                     }
                     Some(Some(_)) => {}

@@ -42,7 +42,7 @@ pub struct Peer {
 }
 
 /// What the agent asks for, under its certificate.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Request {
     /// The step to perform; none where the contract has only one.
     pub step: Option<StepName>,
@@ -65,7 +65,7 @@ pub struct IdempotencyKey(String);
 pub struct InvalidIdempotencyKey(String);
 
 /// What the broker saw of the world. What it could not see is `None` or `Unknown`, and denies.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
     /// The time of the decision, by the broker's clock.
     pub now: Timestamp,
@@ -148,7 +148,7 @@ pub enum BoundaryStatus {
 }
 
 /// The object that a call is about, as it is now.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LiveState {
     /// It could not be read.
     Unknown,

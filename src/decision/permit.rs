@@ -32,7 +32,7 @@ pub struct PermittedCall {
 }
 
 /// What was permitted, by which certificate, until when.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     pub(super) mutation_id: MutationId,
     pub(super) ordinal: u32,
