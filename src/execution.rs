@@ -195,7 +195,6 @@ pub fn settle(evidence: Evidence) -> Option<Outcome> {
 /// What the driver has to do next.
 #[derive(Debug)]
 #[must_use = "an effect that is dropped stops the execution"]
-#[expect(clippy::large_enum_variant, reason = "moved once, from the machine to its driver")]
 pub enum Effect {
     /// Consume the use and append the `decision` record, in one durable transaction.
     Claim,
