@@ -33,5 +33,7 @@ pub mod epoch;
 pub mod key;
 pub mod proto;
 pub mod reason;
+pub mod record;
 mod spiffe_id;
+pub mod store;
 pub mod timestamp;
