@@ -331,7 +331,7 @@ fn i9_deny_is_monotone_over_triples_of_faults() {
         for (second, b) in FAULTS.iter().enumerate().skip(first + 1).filter(|(_, b)| a.fits(b)) {
             for c in FAULTS[second + 1..].iter().filter(|c| a.fits(c) && b.fits(c)) {
                 count += 1;
-                if count % 23 == 0 {
+                if count.is_multiple_of(23) {
                     check(&[a, b, c]);
                 }
             }
