@@ -12,8 +12,8 @@
 //!
 //! | module | what it answers |
 //! |---|---|
-//! | [`execution`] | what follows in one execution, after each thing that can happen? |
 //! | [`record`] | what was decided and done, so that nobody can change it unseen, and anybody can derive it again? |
+//! | [`execution`] | what follows in one execution, after each thing that can happen? |
 //! | [`decision`] | may this call be made, and if not, for which reasons? |
 //! | [`ceiling`] | what may no certificate exceed, however valid? |
 //! | [`epoch`] | what has the authority revoked, and how old is that knowledge? |

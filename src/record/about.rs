@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spiffe::SpiffeId;
 
-use super::state::State;
 use crate::contract::{Json, TargetName};
 use crate::decision::MutationId;
 use crate::digest::Digest;
+use crate::execution::State;
 use crate::reason::Reason;
 use crate::spiffe_id;
 

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | [`Draft`], [`About`], [`Subject`], [`Artefact`] | what a producer hands to the store |
 //! | [`genesis`], [`decision`], [`refusal`], [`outcome`], [`epoch`] | drafts of each kind |
-//! | [`seal`], [`Sealed`] | a draft with its place and its signature |
+//! | [`Unsigned`], [`Sealed`] | a draft with its place, and then its signature |
 //! | [`Statement`], [`Verifier`] | reading one record, and a whole log |
 
 mod about;
@@ -24,7 +24,6 @@ mod genesis;
 mod head;
 mod key;
 mod seal;
-mod state;
 mod statement;
 
 pub use about::{About, Decided};
@@ -33,8 +32,7 @@ pub use dsse::{InvalidEnvelope, PAYLOAD_TYPE};
 pub use genesis::{Genesis, InvalidGenesis, KeyBinding, genesis};
 pub use head::{Head, InvalidHead};
 pub use key::{InvalidPublicKey, PublicKey};
-pub use seal::{SealError, Sealed, seal};
-pub use state::{InvalidState, State};
+pub use seal::{SealError, Sealed, Unsigned};
 pub use statement::{InvalidStatement, Link, Statement, beginning, verify_signature};
 
 use std::fmt;

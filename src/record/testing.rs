@@ -3,11 +3,12 @@
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 use spiffe::SpiffeId;
 
-use super::{About, Decided, Draft, KeyBinding, Kind, PublicKey, State, Subject, genesis};
+use super::{About, Decided, Draft, KeyBinding, Kind, PublicKey, Subject, genesis};
 use crate::attribute_certificate::SignatureAlgorithm;
 use crate::contract::Json;
 use crate::decision::MutationId;
 use crate::digest::Digest;
+use crate::execution::State;
 use crate::key::SigningKey;
 use crate::timestamp::Timestamp;
 

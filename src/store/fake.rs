@@ -12,8 +12,9 @@ use super::{
 };
 use crate::decision::{MutationId, RateCount, Rates, Uses};
 use crate::digest::Digest;
+use crate::execution::State;
 use crate::key::SigningKey;
-use crate::record::{Artefact, Draft, Head, State, Statement};
+use crate::record::{Artefact, Draft, Head, Statement};
 use crate::timestamp::Timestamp;
 
 /// What happens to a write.

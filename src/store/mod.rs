@@ -23,8 +23,9 @@ pub use error::StoreError;
 use crate::contract::TargetName;
 use crate::decision::{IdempotencyKey, MutationId, Rates, Uses};
 use crate::digest::Digest;
+use crate::execution::State;
 use crate::reason::Reason;
-use crate::record::{Artefact, Decided, Draft, Head, Kind, State};
+use crate::record::{Artefact, Decided, Draft, Head, Kind};
 use crate::timestamp::Timestamp;
 
 /// The most records that one query answers.

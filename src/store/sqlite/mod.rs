@@ -27,8 +27,9 @@ use super::ledger::{Done, Op};
 use super::{Claim, Claimed, EpochAppended, EpochMark, Execution, Query, Record, Store, StoreError, UseKey, Windows};
 use crate::decision::{MutationId, Rates, Uses};
 use crate::digest::Digest;
+use crate::execution::State;
 use crate::key::SigningKey;
-use crate::record::{Artefact, Draft, Head, State};
+use crate::record::{Artefact, Draft, Head};
 use crate::timestamp::Timestamp;
 use writer::Writer;
 

@@ -8,10 +8,11 @@ use super::claim;
 use crate::contract::Json;
 use crate::decision::Uses;
 use crate::digest::Digest;
+use crate::execution::State;
 use crate::key::SigningKey;
 use crate::reason::Reason;
 use crate::record::testing::{AGENT, AUTHORITY, again, allow, at, genesis_of, id, key, mutation, outcome_of, plain};
-use crate::record::{About, Artefact, Decided, Draft, Kind, State, Statement, beginning, verify_signature};
+use crate::record::{About, Artefact, Decided, Draft, Kind, Statement, beginning, verify_signature};
 use crate::store::fake::Fake;
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Claimed, EpochAppended, EpochMark, Filter, Query, RateLimit, Store, StoreError, UseKey, Windows};
@@ -140,7 +141,7 @@ async fn i3_uses_are_consumed_in_order<S: Store>(store: Arc<S>, _: &SigningKey) 
 async fn i6_an_outcome_moves_an_execution_only_where_it_may<S: Store>(store: Arc<S>, _: &SigningKey) {
     for (index, first) in State::ALL.into_iter().enumerate() {
         for second in State::ALL {
-            let certificate = Digest::of(format!("{first} {second}").as_bytes());
+            let certificate = Digest::of(format!("{first:?} {second:?}").as_bytes());
             let mutation = mutation(certificate, 1);
             let complete =
                 |state| store.complete(mutation.clone(), state, outcome_of(certificate, 1, state, 2 + index as u64));
@@ -153,14 +154,14 @@ async fn i6_an_outcome_moves_an_execution_only_where_it_may<S: Store>(store: Arc
                 let before = store.head().await.unwrap().unwrap();
                 match complete(next).await {
                     Ok(head) => {
-                        assert!(state.may_become(next), "{state} {next}");
+                        assert!(state.may_become(next), "{state:?} {next:?}");
                         let execution = store.execution(&mutation).await.unwrap().unwrap();
                         assert_eq!((execution.state, execution.outcome), (next, Some(head.number)));
                         assert_eq!(execution.outcome_at, Some(statement(&*store, head.number).await.time));
                         state = next;
                     }
                     Err(error) => {
-                        assert!(!state.may_become(next), "{state} {next}");
+                        assert!(!state.may_become(next), "{state:?} {next:?}");
                         assert!(matches!(error, StoreError::Transition { .. }), "{error}");
                         assert_eq!(store.head().await.unwrap(), Some(before));
                     }
