@@ -16,6 +16,7 @@ use super::admission::Admission;
 use super::asn1::{self, DigestedObjectType, Target, TargetInformation};
 use super::oid;
 use super::parse::AttributeCertificate;
+use super::strict;
 use crate::digest::Digest;
 use crate::reason::{Denial, Reason};
 use crate::timestamp::Timestamp;
@@ -93,8 +94,8 @@ pub struct ProfiledCertificate {
 pub fn profile(certificate: AttributeCertificate) -> Result<ProfiledCertificate, Denial> {
     let value = &certificate.value;
     let info = &value.info;
-    if info.version != 1 {
-        return deny(Reason::ProfileVersion, format!("version {} is not v2(1)", info.version));
+    if info.version.as_bytes() != [1] {
+        return deny(Reason::ProfileVersion, "the version is not v2(1)");
     }
     let (holder, holder_key) = holder(&info.holder)?;
     let issuer = issuer(&info.issuer)?;
@@ -284,6 +285,8 @@ where
         return deny(REASON, format!("`{name}` must {}be critical", if critical { "" } else { "not " }));
     }
     let octets = found.extn_value.as_bytes();
+    // As for the certificate itself: before types are made of them, octets are DER and within bounds.
+    strict::check(octets).map_err(|flaw| Denial::new(REASON, format!("`{name}` is malformed: {flaw}")))?;
     let value = T::from_der(octets).map_err(|error| Denial::new(REASON, format!("`{name}` is malformed: {error}")))?;
     match value.to_der() {
         Ok(again) if again == octets => Ok(value),
