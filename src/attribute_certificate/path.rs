@@ -266,15 +266,8 @@ fn path(
         })
     };
     let build = |anchors: &[TrustAnchor<'static>]| {
-        let found = leaf.verify_for_usage(
-            PATH_ALGORITHMS,
-            anchors,
-            &intermediates,
-            time,
-            AnyPurpose,
-            None,
-            Some(&acceptable),
-        );
+        let found =
+            leaf.verify_for_usage(PATH_ALGORITHMS, anchors, &intermediates, time, AnyPurpose, None, Some(&acceptable));
         found.map(drop)
     };
     let Err(error) = build(&anchors) else { return Ok(()) };

@@ -43,7 +43,7 @@ pub struct Vector {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain: Option<String>,
     /// The file with the trust bundle of each trust domain.
-    pub bundles: BTreeMap<TrustDomain, String>,
+    pub bundles: BTreeMap<String, String>,
     pub parameters: Parameters,
     pub expect: Expect,
 }
@@ -51,11 +51,11 @@ pub struct Vector {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parameters {
-    pub authorities: Vec<SpiffeId>,
-    pub holder: SpiffeId,
+    pub authorities: Vec<String>,
+    pub holder: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder_key: Option<Digest>,
-    pub broker: SpiffeId,
+    pub broker: String,
     pub at: Timestamp,
 }
 
@@ -81,15 +81,19 @@ pub struct Facts {
     pub serial: String,
     /// The common name of the issuer, its only attribute.
     pub issuer: String,
-    pub holder: SpiffeId,
+    pub holder: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder_key: Option<Digest>,
-    pub broker: SpiffeId,
+    pub broker: String,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
     /// SHA-256 of the octets of the execution contract.
     pub contract_digest: Digest,
     pub approvals: usize,
+}
+
+fn id(text: &str) -> SpiffeId {
+    SpiffeId::new(text).unwrap()
 }
 
 /// Where the vectors are.
@@ -122,9 +126,9 @@ impl Vector {
     pub fn trust(&self) -> Trust {
         let bundles = self.bundles.iter().map(|(trust_domain, file)| {
             let text = fs::read_to_string(folder().join(file)).unwrap();
-            TrustBundle::from_pem(trust_domain.clone(), &text).unwrap()
+            TrustBundle::from_pem(TrustDomain::new(trust_domain).unwrap(), &text).unwrap()
         });
-        Trust::new(bundles, self.parameters.authorities.iter().cloned())
+        Trust::new(bundles, self.parameters.authorities.iter().map(|text| id(text)))
     }
 
     /// The first four verdicts through the library; what the fifth says of the certificate alone is [`authorization`].
@@ -134,7 +138,7 @@ impl Vector {
         let chain = self.chain().unwrap_or(file.chain);
         let Parameters { holder, holder_key, broker, at, .. } = &self.parameters;
         let verified = authenticate(certificate, &chain, &self.trust(), *at)?;
-        let against = targeting(&verified, holder, holder_key.as_ref(), broker).into_iter();
+        let against = targeting(&verified, &id(holder), holder_key.as_ref(), &id(broker)).into_iter();
         match against.chain(authorization(&verified, *at)).min() {
             None => Ok(verified),
             Some(denial) => Err(denial),

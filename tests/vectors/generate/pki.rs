@@ -90,15 +90,10 @@ impl Plan {
 
     pub fn build(self) -> Chain {
         let root = CertifiedIssuer::self_signed(self.root, KeyPair::generate_for(self.root_kind).unwrap()).unwrap();
-        self.build_below(root)
-    }
-
-    fn build_below(self, root: CertifiedIssuer<'static, KeyPair>) -> Chain {
         let root_der = root.der().to_vec();
         let (mut issuer, mut certificates) = (root, Vec::new());
         for params in self.intermediates {
-            issuer =
-                CertifiedIssuer::signed_by(params, KeyPair::generate_for(self.kind).unwrap(), &issuer).unwrap();
+            issuer = CertifiedIssuer::signed_by(params, KeyPair::generate_for(self.kind).unwrap(), &issuer).unwrap();
             certificates.insert(0, issuer.der().to_vec());
         }
         let key = KeyPair::generate_for(self.leaf_kind).unwrap();
