@@ -334,7 +334,7 @@ fn extensions(to: &mut For<'_>) {
     to.add("extension_target_implicit", "EXTENSION-4", "`targetName` under an implicit tag.", |c| {
         c.extensions[0] = target(&[prim(0, BROKER.as_bytes())]);
     });
-    to.add("extension_target_16000", "EXTENSION-4", "16000 targets.", |c| {
+    to.add("extension_target_many", "EXTENSION-4", "15,000 targets.", |c| {
         c.contract("");
         c.extensions[0] = target(&vec![ctx(0, &[prim(6, b"")]); 15_000]);
     });
