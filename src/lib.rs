@@ -25,10 +25,12 @@
 pub mod attribute_certificate;
 pub mod ceiling;
 pub mod cli;
+pub mod clock;
 pub mod contract;
 pub mod decision;
 pub mod digest;
 pub mod epoch;
 pub mod key;
+pub mod proto;
 pub mod reason;
 pub mod timestamp;

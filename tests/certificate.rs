@@ -4,8 +4,7 @@
 mod support;
 
 use seb::attribute_certificate::{SignatureAlgorithm, authenticate, parse, profile, targeting};
-use seb::contract::Contract;
-use support::{BROKER, HOLDER, Pki, at, id};
+use support::{BROKER, HOLDER, Pki, at, contract, id};
 
 #[test]
 fn what_is_issued_passes_every_verdict() {
@@ -13,7 +12,7 @@ fn what_is_issued_passes_every_verdict() {
         [SignatureAlgorithm::EcdsaP256Sha256, SignatureAlgorithm::EcdsaP384Sha384, SignatureAlgorithm::Ed25519]
     {
         let pki = Pki::new(algorithm);
-        let issued = pki.issue_over(&Contract);
+        let issued = pki.issue_over(&contract());
         let certificate = profile(parse(issued.octets()).unwrap()).unwrap();
         let verified = authenticate(certificate, &pki.chain, &pki.trust(), at("2026-11-21T12:00:00Z")).unwrap();
         assert_eq!(targeting(&verified, &id(HOLDER), None, &id(BROKER)), []);

@@ -56,23 +56,22 @@ fn what_a_vector_says_is_what_was_encoded() {
         let file = read_file(&vector.file()).unwrap();
         let parsed = parse(&file.certificate).unwrap();
         assert_eq!(parsed.octets(), file.certificate, "{}", vector.name);
-        profile(parsed).unwrap();
-        let Ok(verified) = vector.judge() else { continue };
-        let contract = Digest::of(verified.contract());
+        let certificate = profile(parsed).unwrap();
         let read = Facts {
-            digest: verified.digest(),
-            algorithm: expected.algorithm.clone(),
-            serial: verified.serial(),
-            issuer: expected.issuer.clone(),
-            holder: verified.holder().to_string(),
-            holder_key: verified.holder_key().copied(),
-            broker: verified.broker().to_string(),
-            not_before: verified.not_before(),
-            not_after: verified.not_after(),
-            contract_digest: contract,
-            approvals: verified.admission().approvals.len(),
+            digest: certificate.digest(),
+            algorithm: certificate.algorithm().as_str().to_owned(),
+            serial: certificate.serial(),
+            issuer: certificate.issuer().to_string().trim_start_matches("CN=").to_owned(),
+            holder: certificate.holder().to_string(),
+            holder_key: certificate.holder_key().copied(),
+            broker: certificate.broker().to_string(),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+            contract_digest: Digest::of(certificate.contract()),
+            approvals: certificate.admission().approvals.len(),
         };
         assert_eq!(read, *expected, "{}", vector.name);
+        let Ok(verified) = vector.judge() else { continue };
         assert!(vector.parameters.authorities.contains(&verified.authority().to_string()), "{}", vector.name);
     }
 }
@@ -130,6 +129,7 @@ fn the_manifest_and_the_profile_agree() {
 }
 
 /// The paths of all files, relative to `folder`.
+#[cfg(test)]
 fn files(folder: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(folder).unwrap() {

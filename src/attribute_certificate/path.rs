@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::time::Duration;
 
 use der::Decode;
@@ -16,7 +17,6 @@ use x509_cert::Certificate;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
 
-use super::admission::Admission;
 use super::authority::{Authority, extension, read};
 use super::pem;
 use super::profile::{ProfiledCertificate, SignatureAlgorithm};
@@ -76,7 +76,7 @@ impl TrustBundle {
     /// # Errors
     /// If there is none or too many, or one of them is not a CA certificate (X509-SVID section 5).
     pub fn from_pem(trust_domain: TrustDomain, text: &str) -> Result<Self, InvalidTrust> {
-        match pem::certificates(text) {
+        match pem::read_certificates(text) {
             Ok(certificates) => Self::from_der(trust_domain, &certificates),
             Err(problem) => Err(InvalidTrust { trust_domain, problem }),
         }
@@ -171,7 +171,6 @@ pub struct VerifiedCertificate {
     profiled: ProfiledCertificate,
     authority: SpiffeId,
     bundle: Digest,
-    digest: Digest,
 }
 
 /// Third verdict: whether an authority that `trust` lists signed `certificate`, at the time `now`.
@@ -219,8 +218,7 @@ pub fn authenticate(
         return Err(Denial::new(Reason::SignatureAlgorithmMismatch, detail));
     }
     signature(&leaf, &certificate)?;
-    let digest = Digest::of(signed_octets(&certificate)?);
-    Ok(VerifiedCertificate { profiled: certificate, authority: authority.id, bundle: bundle.digest, digest })
+    Ok(VerifiedCertificate { profiled: certificate, authority: authority.id, bundle: bundle.digest })
 }
 
 fn bounded(chain: &[Vec<u8>]) -> Result<(&Vec<u8>, &[Vec<u8>]), Denial> {
@@ -329,10 +327,6 @@ impl webpki::ExtendedKeyUsageValidator for AnyPurpose {
     }
 }
 
-fn signed_octets(certificate: &ProfiledCertificate) -> Result<&[u8], Denial> {
-    certificate.certificate.signed_octets().map_err(|error| Denial::new(Reason::SignatureInvalid, error.to_string()))
-}
-
 pub(super) fn signature(leaf: &webpki::EndEntityCert<'_>, certificate: &ProfiledCertificate) -> Result<(), Denial> {
     let invalid = |detail: String| Denial::new(Reason::SignatureInvalid, detail);
     let algorithm = match certificate.algorithm {
@@ -340,26 +334,16 @@ pub(super) fn signature(leaf: &webpki::EndEntityCert<'_>, certificate: &Profiled
         SignatureAlgorithm::EcdsaP384Sha384 => algorithms::ECDSA_P384_SHA384,
         SignatureAlgorithm::Ed25519 => algorithms::ED25519,
     };
-    let signed = signed_octets(certificate)?;
+    let signed = certificate.certificate.signed_octets().map_err(|error| invalid(error.to_string()))?;
     let signature = certificate.certificate.value.signature.as_bytes();
     let signature = signature.ok_or_else(|| invalid("the signature is not a whole number of octets".to_owned()))?;
     leaf.verify_signature(algorithm, signed, signature).map_err(|error| invalid(error.to_string()))
 }
 
 impl VerifiedCertificate {
-    /// SHA-256 of what was signed (`acinfo`, with its tag and length): the certificate's name in records, in
-    /// revocations and in the count of its uses.
-    ///
-    /// The signature itself is not part of it, because it is not unique. Of an ECDSA signature (r, s) anybody can make
-    /// another, (r, n - s), that is as valid; were the name to change with it, a certificate for one use could be used
-    /// twice, and a revoked one again.
-    pub fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    /// The certificate's DER octets.
-    pub fn octets(&self) -> &[u8] {
-        self.profiled.certificate.octets()
+    /// What the certificate says, of which the signature is known to be good.
+    pub fn certificate(&self) -> &ProfiledCertificate {
+        &self.profiled
     }
 
     /// The authority that signed it.
@@ -371,44 +355,12 @@ impl VerifiedCertificate {
     pub fn bundle(&self) -> Digest {
         self.bundle
     }
+}
 
-    /// The agent it is for.
-    pub fn holder(&self) -> &SpiffeId {
-        &self.profiled.holder
-    }
+impl Deref for VerifiedCertificate {
+    type Target = ProfiledCertificate;
 
-    /// SHA-256 of the SubjectPublicKeyInfo that the agent must have, if the certificate is bound to one.
-    pub fn holder_key(&self) -> Option<&Digest> {
-        self.profiled.holder_key.as_ref()
-    }
-
-    /// The broker it is for.
-    pub fn broker(&self) -> &SpiffeId {
-        &self.profiled.broker
-    }
-
-    /// The serial number: lower-case hexadecimal, two digits an octet.
-    pub fn serial(&self) -> String {
-        base16ct::lower::encode_string(&self.profiled.serial)
-    }
-
-    /// The first second at which it is valid.
-    pub fn not_before(&self) -> Timestamp {
-        self.profiled.not_before
-    }
-
-    /// The last second at which it is valid.
-    pub fn not_after(&self) -> Timestamp {
-        self.profiled.not_after
-    }
-
-    /// How it came to be admitted.
-    pub fn admission(&self) -> &Admission {
-        &self.profiled.admission
-    }
-
-    /// The octets of the execution contract, not looked at yet ([`crate::contract::Contract::parse`]).
-    pub fn contract(&self) -> &[u8] {
-        &self.profiled.contract
+    fn deref(&self) -> &ProfiledCertificate {
+        &self.profiled
     }
 }

@@ -54,8 +54,11 @@ pub fn read_file(octets: &[u8]) -> Result<CertificateFile, Denial> {
     }
 }
 
-/// The public-key certificates in PEM text that holds nothing else.
-pub(super) fn certificates(text: &str) -> Result<Vec<Vec<u8>>, String> {
+/// The public-key certificates in PEM text that holds no other block.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn read_certificates(text: &str) -> Result<Vec<Vec<u8>>, String> {
     if text.len() > 16 * MAX_TEXT {
         return Err(format!("{} octets; at most {} are read", text.len(), 16 * MAX_TEXT));
     }

@@ -11,6 +11,7 @@ use x509_cert::attr::Attribute;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::name::Name;
 
 use super::admission::Admission;
 use super::asn1::{self, DigestedObjectType, Target, TargetInformation};
@@ -76,7 +77,7 @@ pub struct ProfiledCertificate {
     pub(super) certificate: AttributeCertificate,
     pub(super) holder: SpiffeId,
     pub(super) holder_key: Option<Digest>,
-    pub(super) issuer: x509_cert::name::Name,
+    pub(super) issuer: Name,
     pub(super) algorithm: SignatureAlgorithm,
     pub(super) serial: Vec<u8>,
     pub(super) not_before: Timestamp,
@@ -85,6 +86,79 @@ pub struct ProfiledCertificate {
     pub(super) admission: Admission,
     pub(super) broker: SpiffeId,
     pub(super) authority_key: Vec<u8>,
+    pub(super) digest: Digest,
+}
+
+impl ProfiledCertificate {
+    /// SHA-256 of what is signed (`acinfo`, with its tag and length): the certificate's name in records, in
+    /// revocations and in the count of its uses.
+    ///
+    /// The signature itself is not part of it, because it is not unique. Of an ECDSA signature (r, s) anybody can make
+    /// another, (r, n - s), that is as valid; were the name to change with it, a certificate for one use could be used
+    /// twice, and a revoked one again.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The certificate's DER octets.
+    pub fn octets(&self) -> &[u8] {
+        self.certificate.octets()
+    }
+
+    /// The serial number: lower-case hexadecimal, two digits an octet.
+    pub fn serial(&self) -> String {
+        base16ct::lower::encode_string(&self.serial)
+    }
+
+    /// The name under which the authority issued it.
+    pub fn issuer(&self) -> &Name {
+        &self.issuer
+    }
+
+    /// The identifier of the authority's key.
+    pub fn authority_key(&self) -> &[u8] {
+        &self.authority_key
+    }
+
+    /// The algorithm of the signature.
+    pub fn algorithm(&self) -> SignatureAlgorithm {
+        self.algorithm
+    }
+
+    /// The agent it is for.
+    pub fn holder(&self) -> &SpiffeId {
+        &self.holder
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo that the agent must have, if the certificate is bound to one.
+    pub fn holder_key(&self) -> Option<&Digest> {
+        self.holder_key.as_ref()
+    }
+
+    /// The broker it is for.
+    pub fn broker(&self) -> &SpiffeId {
+        &self.broker
+    }
+
+    /// The first second at which it is valid.
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
+    }
+
+    /// The last second at which it is valid.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// How it came to be admitted.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// The octets of the execution contract, not looked at ([`crate::contract::Contract::parse`]).
+    pub fn contract(&self) -> &[u8] {
+        &self.contract
+    }
 }
 
 /// Second verdict: holds `certificate` against every rule of the profile.
@@ -116,6 +190,9 @@ pub fn profile(certificate: AttributeCertificate) -> Result<ProfiledCertificate,
     extensions_in_general(extensions)?;
     let broker = target(extensions)?;
     let authority_key = authority_key(extensions)?;
+    let signed = certificate.signed_octets();
+    let digest =
+        signed.map_err(|error| Denial::new(Reason::CertificateStructure, error.to_string())).map(Digest::of)?;
     Ok(ProfiledCertificate {
         holder,
         holder_key,
@@ -128,6 +205,7 @@ pub fn profile(certificate: AttributeCertificate) -> Result<ProfiledCertificate,
         admission,
         broker,
         authority_key,
+        digest,
         certificate,
     })
 }
@@ -161,7 +239,7 @@ fn holder(holder: &asn1::Holder) -> Result<(SpiffeId, Option<Digest>), Denial> {
     }
 }
 
-fn issuer(issuer: &asn1::Issuer) -> Result<x509_cert::name::Name, Denial> {
+fn issuer(issuer: &asn1::Issuer) -> Result<Name, Denial> {
     const REASON: Reason = Reason::ProfileIssuer;
     let form = match issuer {
         asn1::Issuer::V1Form(_) => return deny(REASON, "`v1Form` is used"),

@@ -18,12 +18,14 @@ pub(super) const MAX_VALUES: usize = 256;
 const MAX_CHARACTERS: u32 = 4096;
 /// The longest pattern, in octets.
 const MAX_PATTERN: usize = 256;
-/// How much memory a compiled pattern may take, and its search besides: what bounds the time of both.
-const MAX_AUTOMATON: usize = 128 * 1024;
+/// How much memory a compiled pattern may take: what bounds the time to compile it and, times the text, to match it.
+const MAX_AUTOMATON: usize = 64 * 1024;
+/// How much memory the search may take besides.
+const MAX_CACHE: usize = 256 * 1024;
 
 /// The bounds of a value: its type and which values of the type are inside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "BoundsWire", into = "Json")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "Json")]
 pub struct Bounds(Kind);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -278,7 +280,7 @@ impl Pattern {
         let limits = meta::Config::new()
             .nfa_size_limit(Some(MAX_AUTOMATON))
             .onepass_size_limit(Some(MAX_AUTOMATON))
-            .hybrid_cache_capacity(MAX_AUTOMATON)
+            .hybrid_cache_capacity(MAX_CACHE)
             .which_captures(regex_automata::nfa::thompson::WhichCaptures::None);
         let whole = meta::Builder::new().configure(limits).syntax(syntax).build(&format!(r"\A(?:{source})\z"));
         let whole = whole.map_err(|_| large("a pattern is too large once compiled: repeat less in it".to_owned()))?;
@@ -374,7 +376,7 @@ enum BoundsWire {
         #[schemars(range(max = 256))]
         max_items: u32,
         /// The bounds of each element, which cannot be a list itself.
-        items: Box<BoundsWire>,
+        items: Bounds,
     },
 }
 
@@ -400,10 +402,15 @@ impl TryFrom<BoundsWire> for Bounds {
             BoundsWire::String { min_length, max_length, pattern } => {
                 Self::string(min_length, max_length, pattern.as_deref())
             }
-            BoundsWire::List { min_items, max_items, items } => {
-                Self::list(min_items, max_items, Self::try_from(*items)?)
-            }
+            BoundsWire::List { min_items, max_items, items } => Self::list(min_items, max_items, items),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Bounds {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wire: BoundsWire = super::wire::tagged(deserializer)?;
+        Self::try_from(wire).map_err(serde::de::Error::custom)
     }
 }
 
@@ -428,5 +435,236 @@ impl JsonSchema for Bounds {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         BoundsWire::json_schema(generator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn json(text: &str) -> Json {
+        Json::parse(text.as_bytes()).unwrap()
+    }
+
+    fn read(text: &str) -> Result<Bounds, String> {
+        super::super::json::decode(&json(text)).map_err(|(_, message)| message)
+    }
+
+    #[test]
+    fn values_are_inside_or_not() {
+        // The bounds, what is inside, what is outside, and what has another type.
+        type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+        let cases: &[Case] = &[
+            (r#"{"type":"boolean"}"#, &["true", "false"], &[], &["null", "0", "\"true\""]),
+            (
+                r#"{"type":"integer","minimum":-3,"maximum":50}"#,
+                &["-3", "0", "50", "5e1", "3.0"],
+                &["-4", "51", "9007199254740991"],
+                &["3.5", "\"3\"", "null", "[3]"],
+            ),
+            (
+                r#"{"type":"number","minimum":-0.5,"maximum":2}"#,
+                &["-0.5", "0", "2", "0.1"],
+                &["-0.6", "2.0000000000000004"],
+                &["\"1\"", "true", "null"],
+            ),
+            (
+                r#"{"type":"enumeration","values":["a",1,true]}"#,
+                &["\"a\"", "1", "1.0", "true"],
+                &["\"b\"", "2", "false"],
+                &["null", "[]", "{}"],
+            ),
+            (
+                r#"{"type":"string","min_length":1,"max_length":3}"#,
+                &["\"a\"", "\"ééé\"", "\"\\ud83d\\ude00\\ud83d\\ude00\\ud83d\\ude00\""],
+                &["\"\"", "\"abcd\""],
+                &["1", "null", "[\"a\"]"],
+            ),
+            (
+                r#"{"type":"string","min_length":0,"max_length":9,"pattern":"[a-z]+|[0-9]{2}"}"#,
+                &["\"abc\"", "\"12\""],
+                &["\"\"", "\"abc1\"", "\"a\\n\"", "\"\\na\"", "\"123\"", "\"12abc\""],
+                &["12"],
+            ),
+            (
+                r#"{"type":"list","min_items":1,"max_items":2,"items":{"type":"integer","minimum":0,"maximum":9}}"#,
+                &["[0]", "[1,1]"],
+                &["[]", "[1,2,3]", "[10]"],
+                &["[\"1\"]", "[[1]]", "1", "{}", "[null]"],
+            ),
+        ];
+        for (bounds, inside, outside, other_type) in cases {
+            let bounds = read(bounds).unwrap();
+            assert_eq!(read(&bounds.to_json().to_canonical()).unwrap(), bounds);
+            for value in *inside {
+                assert_eq!(bounds.check(&json(value)), Ok(()), "{value}");
+            }
+            for value in *outside {
+                let error = bounds.check(&json(value)).unwrap_err();
+                assert_eq!(error.reason(), Reason::ParameterOutOfBounds, "{value}: {error}");
+            }
+            for value in *other_type {
+                let error = bounds.check(&json(value)).unwrap_err();
+                assert_eq!(error.reason(), Reason::ParameterType, "{value}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_that_break_a_rule_are_refused() {
+        let values: Vec<String> = (0..257).map(|value| value.to_string()).collect();
+        let many = format!(r#"{{"type":"enumeration","values":[{}]}}"#, values.join(","));
+        let long = format!(r#"{{"type":"string","min_length":0,"max_length":9,"pattern":"{}"}}"#, "a".repeat(257));
+        for (bad, why) in [
+            (r#"{"type":"boolean","minimum":0}"#, "unknown field"),
+            (r#"{"type":"integer","minimum":2,"maximum":1}"#, "exchange"),
+            (r#"{"type":"integer","minimum":0.5,"maximum":1}"#, "invalid type"),
+            (r#"{"type":"integer","minimum":null,"maximum":1}"#, "invalid type"),
+            (r#"{"type":"integer","minimum":0}"#, "missing field"),
+            (r#"{"type":"integer","minimum":0,"maximum":1,"step":1}"#, "unknown field"),
+            (r#"{"type":"number","minimum":1.5,"maximum":1}"#, "exchange"),
+            (r#"{"type":"enumeration","values":[]}"#, "1 to 256"),
+            (r#"{"type":"enumeration","values":[null]}"#, "1 to 256"),
+            (r#"{"type":"enumeration","values":[[1]]}"#, "1 to 256"),
+            (r#"{"type":"enumeration","values":[1,1.0]}"#, "twice"),
+            (&many, "257 values"),
+            (r#"{"type":"string","min_length":2,"max_length":1}"#, "exchange"),
+            (r#"{"type":"string","min_length":0,"max_length":4097}"#, "4096"),
+            (r#"{"type":"string","min_length":-1,"max_length":4}"#, "invalid value"),
+            (r#"{"type":"string","min_length":0,"max_length":4,"pattern":null}"#, "invalid type"),
+            (&long, "257 octets"),
+            (r#"{"type":"list","min_items":2,"max_items":1,"items":{"type":"boolean"}}"#, "exchange"),
+            (r#"{"type":"list","min_items":0,"max_items":257,"items":{"type":"boolean"}}"#, "256"),
+            (
+                r#"{"type":"list","min_items":0,"max_items":1,
+                    "items":{"type":"list","min_items":0,"max_items":1,"items":{"type":"boolean"}}}"#,
+                "cannot be lists",
+            ),
+            (r#"{"type":"duration"}"#, "unknown variant"),
+            (r#"{}"#, "missing field"),
+            (r#"["boolean"]"#, "must be an object"),
+        ] {
+            let error = read(bad).unwrap_err();
+            assert!(error.contains(why), "{bad}: {error}");
+        }
+        assert!(Bounds::integer(-MAX_SAFE_INTEGER - 1, 0).is_err());
+        assert!(Bounds::integer(0, MAX_SAFE_INTEGER + 1).is_err());
+    }
+
+    fn pattern(source: &str) -> Result<Bounds, InvalidBounds> {
+        Bounds::string(0, 4096, Some(source))
+    }
+
+    #[test]
+    fn a_pattern_matches_the_whole_string() {
+        for (source, inside, outside) in [
+            ("a|ab", "ab", "abc"),
+            ("", "", "a"),
+            ("^a$", "a", "a\n"),
+            (r"a\.b", "a.b", "axb"),
+            (r"[^/]+\.example\.com", "é.example.com", "a/b.example.com"),
+            ("[[:alpha:]]{2}", "ab", "éa"),
+            (".*", "anything", "two\nlines"),
+            ("(?:x(y)?)+", "xyx", "yx"),
+            (r"\(\?i\)", "(?i)", "i"),
+            ("a#b", "a#b", "a"),
+        ] {
+            let bounds = pattern(source).unwrap();
+            assert_eq!(bounds.check(&inside.into()), Ok(()), "{source}");
+            assert!(bounds.check(&outside.into()).is_err(), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_keeps_to_the_dialect() {
+        for bad in [
+            r"\d",
+            r"\w+",
+            r"\s",
+            r"\b",
+            r"\B",
+            r"\pL",
+            r"\p{Greek}",
+            r"\x41",
+            r"\u0041",
+            r"\A",
+            r"\z",
+            r"\<",
+            r"\>",
+            r"a\",
+            "(?i)a",
+            "(?-u)a",
+            "(?P<n>a)",
+            "(?<n>a)",
+            "(?=a)",
+            "(?!a)",
+            "(?s:.)",
+            "(?x)a #",
+            "(?#c)",
+            "(",
+            ")",
+            ")|(",
+            "a)|(b",
+            "[",
+            "[b-a]",
+            "*",
+            "a{2,1}",
+            "[[:word:]",
+            "[é-a]",
+        ] {
+            let error = pattern(bad).unwrap_err();
+            assert!(!error.too_large, "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_bounded_once_compiled() {
+        for bad in ["a{1000}{1000}", "(?:a{100}){100}", ".{4000}", "((a{50}){50}){50}", "[^a]{1000}"] {
+            let error = pattern(bad).unwrap_err();
+            assert!(error.too_large, "{bad}: {error}");
+        }
+        assert!(pattern(&"(".repeat(256)).is_err());
+        assert!(pattern(&format!("{}{}", "(".repeat(120), ")".repeat(120))).is_err());
+        for good in [
+            "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+            "[^/]{1,16}",
+            "[^/]+",
+            "[!-~]{0,253}",
+            "(a|b|c){1,64}",
+            "(?:){1000000000}",
+        ] {
+            assert!(pattern(good).is_ok(), "{good}");
+        }
+    }
+
+    /// A matcher that tries again from where it failed would not finish these in the time of a test.
+    #[test]
+    fn patterns_take_linear_time() {
+        for (source, text) in [
+            ("(a|aa)*b", "a".repeat(4096)),
+            ("(((a*)*)*)*b", "a".repeat(4096)),
+            ("(a?){80}a{80}b", "a".repeat(4096)),
+            ("([^b]*a){20}b", "aé".repeat(2048)),
+            (".*.*.*.*=.*", "x".repeat(4096)),
+        ] {
+            assert!(pattern(source).unwrap().check(&text.into()).is_err(), "{source}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_never_panics_and_matches_in_time(source in "\\PC{0,40}", text in "\\PC{0,200}") {
+            if let Ok(bounds) = pattern(&source) {
+                let _outside = bounds.check(&text.into());
+            }
+        }
+
+        #[test]
+        fn nearly_patterns_never_panic(source in "[a-c(){}\\[\\]|*+?0-9,.^$\\\\:-]{0,24}", text in "[a-c]{0,50}") {
+            if let Ok(bounds) = pattern(&source) {
+                let _outside = bounds.check(&text.into());
+            }
+        }
     }
 }

@@ -259,3 +259,148 @@ impl fmt::Debug for Choice {
         f.debug_struct("Choice").field("values", &self.values).field("body_octets", &octets).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::Contract;
+    use super::*;
+
+    /// A contract of one step: this mutation, on an object of the sandbox at version 42.
+    fn contract(mutation: &str) -> Contract {
+        let text = format!(
+            r#"{{
+            "schema": "seb.dev/contract/v1",
+            "target": {{ "kind": "sandbox", "name": "demo" }},
+            "steps": [{{
+                "name": "only",
+                "mutation": {{ "verb": "merge", "resource": {{ "collection": "a", "name": "b" }}, {mutation} }},
+                "baseline": {{ "mode": "exact", "identity": "a/b", "version": "42" }}
+            }}],
+            "limits": {{
+                "uses": 1, "spacing_seconds": 0,
+                "not_before": "2026-11-21T00:00:00Z", "not_after": "2026-11-24T00:00:00Z"
+            }},
+            "deadline_seconds": 30
+        }}"#
+        );
+        Contract::compile(&text).unwrap()
+    }
+
+    fn open() -> Contract {
+        contract(
+            r#""body": { "replicas": 10, "tag": null, "zones": ["a", "b"], "fixed": 1 },
+            "parameters": [
+                { "pointer": "/tag", "required": true,
+                  "bounds": { "type": "string", "min_length": 1, "max_length": 8 } },
+                { "pointer": "/replicas", "required": false,
+                  "bounds": { "type": "integer", "minimum": 3, "maximum": 50 } },
+                { "pointer": "/zones/1", "required": false,
+                  "bounds": { "type": "enumeration", "values": ["b", "c"] } }
+            ]"#,
+        )
+    }
+
+    fn detached() -> Contract {
+        contract(&format!(
+            r#""detached": {{ "media_type": "application/json", "size": 5, "digest": "{}" }}"#,
+            Digest::of(b"hello")
+        ))
+    }
+
+    fn choice(values: &[(&str, &str)], body: Option<&[u8]>) -> Choice {
+        let value = |(pointer, value): &(&str, &str)| {
+            (Pointer::parse(pointer).unwrap(), Json::parse(value.as_bytes()).unwrap())
+        };
+        Choice { values: values.iter().map(value).collect(), body: body.map(<[u8]>::to_vec) }
+    }
+
+    #[test]
+    fn values_go_to_their_places_and_defaults_stay() {
+        for (values, body) in [
+            (vec![("/tag", "\"v1\"")], r#"{"fixed":1,"replicas":10,"tag":"v1","zones":["a","b"]}"#),
+            (
+                vec![("/tag", "\"v1\""), ("/replicas", "3.0"), ("/zones/1", "\"c\"")],
+                r#"{"fixed":1,"replicas":3,"tag":"v1","zones":["a","c"]}"#,
+            ),
+        ] {
+            let call = open().call(None, &choice(&values, None)).unwrap();
+            let CallBody::Inline(sent) = call.body() else { panic!() };
+            assert_eq!(sent.to_canonical(), body);
+        }
+    }
+
+    #[test]
+    fn every_reason_is_told_in_order() {
+        use Reason as R;
+        type Case = (Contract, &'static [(&'static str, &'static str)], Option<&'static [u8]>, &'static [Reason]);
+        let cases: &[Case] = &[
+            (open(), &[], None, &[R::ParameterMissing]),
+            (open(), &[("/tag", "1")], None, &[R::ParameterType]),
+            (open(), &[("/tag", "null")], None, &[R::ParameterType]),
+            (open(), &[("/tag", "\"\"")], None, &[R::ParameterOutOfBounds]),
+            (open(), &[("/tag", "\"v\""), ("/fixed", "2")], None, &[R::ParameterUnknown]),
+            (open(), &[("/tag", "\"v\""), ("", "{}")], None, &[R::ParameterUnknown]),
+            (open(), &[("/tag", "\"v\""), ("/zones", "[]")], None, &[R::ParameterUnknown]),
+            (open(), &[("/tag", "\"v\""), ("/zones/01", "\"c\"")], None, &[R::ParameterUnknown]),
+            (open(), &[("/tag", "\"v\"")], Some(b""), &[R::BodyUnexpected]),
+            (
+                open(),
+                &[("/new", "1"), ("/other", "1"), ("/replicas", "2"), ("/zones/1", "1")],
+                Some(b"{}"),
+                &[
+                    R::ParameterUnknown,
+                    R::ParameterUnknown,
+                    R::ParameterMissing,
+                    R::ParameterType,
+                    R::ParameterOutOfBounds,
+                    R::BodyUnexpected,
+                ],
+            ),
+            (detached(), &[], None, &[R::BodyMissing]),
+            (detached(), &[], Some(b"hell"), &[R::BodyMismatch]),
+            (detached(), &[], Some(b"Hello"), &[R::BodyMismatch]),
+            (detached(), &[("/a", "1")], Some(b"Hello"), &[R::ParameterUnknown, R::BodyMismatch]),
+        ];
+        for (contract, values, body, reasons) in cases {
+            let denials = contract.call(None, &choice(values, *body)).unwrap_err();
+            let told: Vec<_> = denials.iter().map(|denial| denial.reason).collect();
+            assert_eq!(&told, reasons, "{values:?}: {denials:?}");
+        }
+    }
+
+    #[test]
+    fn more_than_can_be_right_is_refused_early() {
+        let many: BTreeMap<_, _> =
+            (0..=Choice::MAX_VALUES).map(|i| (Pointer::parse(&format!("/{i}")).unwrap(), Json::Null)).collect();
+        let denials = open().call(None, &Choice { values: many, body: None }).unwrap_err();
+        assert_eq!(denials.len(), 1);
+        assert_eq!(denials[0].reason, Reason::ParameterUnknown);
+        let long = format!("\"{}\"", "a".repeat(Choice::MAX_VALUE));
+        let denials = open().call(None, &choice(&[("/tag", &long)], None)).unwrap_err();
+        assert_eq!(denials[0].detail, "`/tag` has a value of more than 16 KiB");
+    }
+
+    #[test]
+    fn a_detached_body_is_taken_as_it_is() {
+        let call = detached().call(None, &choice(&[], Some(b"hello"))).unwrap();
+        let CallBody::Detached { octets, .. } = call.body() else { panic!() };
+        assert_eq!(octets, b"hello");
+        assert!(!format!("{call:?}").contains("104, 101"), "octets are shown");
+    }
+
+    #[test]
+    fn the_digest_is_of_the_documented_form() {
+        let call = open().call(None, &choice(&[("/tag", "\"v1\"")], None)).unwrap();
+        let form = concat!(
+            r#"{"baseline":{"identity":"a/b","mode":"exact","version":"42"},"#,
+            r#""body":{"fixed":1,"replicas":10,"tag":"v1","zones":["a","b"]},"#,
+            r#""resource":{"collection":"a","name":"b"},"schema":"seb.dev/call/v1","step":"only","#,
+            r#""target":{"kind":"sandbox","name":"demo"},"verb":"merge"}"#,
+        );
+        assert_eq!(call.to_json().to_canonical(), form);
+        assert_eq!(call.digest(), Digest::of(form.as_bytes()));
+        let form = detached().call(None, &choice(&[], Some(b"hello"))).unwrap().to_json().to_canonical();
+        assert!(form.contains(r#""detached":{"digest":"sha256:2cf24dba"#), "{form}");
+        assert!(!form.contains(r#""body""#), "{form}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::call::{Call, Choice};
-use super::json::Json;
+use super::json::{Json, Number};
 use super::names::{StepName, TargetName};
 use super::resource::TargetKind;
 use super::step::Step;
@@ -85,19 +85,9 @@ impl Contract {
     /// # Errors
     /// As [`Contract::parse`]: the same rules hold.
     pub fn new(target: &Target, steps: &[Step], limits: &Limits, deadline: Duration) -> Result<Self, Denial> {
-        let limits = Json::object([
-            ("uses", limits.uses.into()),
-            ("spacing_seconds", seconds(limits.spacing, "/limits/spacing_seconds")?),
-            ("not_before", Json::string(limits.not_before)),
-            ("not_after", Json::string(limits.not_after)),
-        ]);
-        let json = Json::object([
-            ("schema", Json::from(Self::SCHEMA)),
-            ("target", target.to_json()),
-            ("steps", steps.iter().map(Step::to_json).collect()),
-            ("limits", limits),
-            ("deadline_seconds", seconds(deadline, "/deadline_seconds")?),
-        ]);
+        whole_seconds(limits.spacing, "/limits/spacing_seconds")?;
+        whole_seconds(deadline, "/deadline_seconds")?;
+        let json = to_json(target, steps, limits, deadline);
         // Through the text, so that what cannot be read back is not made: the same numbers, depth and sizes.
         let canonical = json.to_canonical();
         check_size(canonical.len())?;
@@ -112,6 +102,13 @@ impl Contract {
 
     fn from_canonical(json: &Json, canonical: String) -> Result<Self, Denial> {
         let wire::Parts { target, steps, limits, deadline } = wire::check(json, canonical.len())?;
+        // One contract, one text: what was understood, written again, is what was read.
+        if to_json(&target, &steps, &limits, deadline) != *json {
+            return Err(Denial::new(
+                Reason::ContractSchema,
+                "a field has a second spelling: compile the contract anew",
+            ));
+        }
         let digest = Digest::of(canonical.as_bytes());
         Ok(Self { target, steps, limits, deadline, canonical, digest })
     }
@@ -213,11 +210,33 @@ fn read(octets: &[u8]) -> Result<Json, Denial> {
     })
 }
 
-/// Whole seconds, as the format counts them.
-fn seconds(duration: Duration, pointer: &str) -> Result<Json, Denial> {
-    let whole = u32::try_from(duration.as_secs()).ok().filter(|_| duration.subsec_nanos() == 0);
-    let detail = || format!("`{pointer}`: must be whole seconds inside the bounds of the format");
-    whole.map(Json::from).ok_or_else(|| Denial::new(Reason::ContractSchema, detail()))
+/// A contract of these parts, which count whole seconds.
+fn to_json(target: &Target, steps: &[Step], limits: &Limits, deadline: Duration) -> Json {
+    // More seconds than a double holds are more than the format allows: null is refused as well as they are.
+    let seconds = |duration: Duration| {
+        let seconds = i64::try_from(duration.as_secs()).ok().and_then(|seconds| Number::from_integer(seconds).ok());
+        seconds.map_or(Json::Null, Json::Number)
+    };
+    let limits = Json::object([
+        ("uses", limits.uses.into()),
+        ("spacing_seconds", seconds(limits.spacing)),
+        ("not_before", Json::string(limits.not_before)),
+        ("not_after", Json::string(limits.not_after)),
+    ]);
+    Json::object([
+        ("schema", Json::from(Contract::SCHEMA)),
+        ("target", target.to_json()),
+        ("steps", steps.iter().map(Step::to_json).collect()),
+        ("limits", limits),
+        ("deadline_seconds", seconds(deadline)),
+    ])
+}
+
+fn whole_seconds(duration: Duration, pointer: &str) -> Result<(), Denial> {
+    if duration.subsec_nanos() == 0 {
+        return Ok(());
+    }
+    Err(Denial::new(Reason::ContractSchema, format!("`{pointer}`: must be whole seconds")))
 }
 
 /// Where two texts first differ.

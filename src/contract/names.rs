@@ -93,7 +93,8 @@ name! {
 name! {
     /// Which version of an object was seen: the token of the target, compared octet for octet and never ordered.
     ///
-    /// Each kind of target narrows it further: see [`Version::is_of`].
+    /// Each kind of target narrows it further: a decimal 64-bit number without leading zeros (sandbox), 1 to 64 letters
+    /// and digits (Kubernetes, whose resource versions are opaque), anything (AWS: ETags, revision ids).
     Version, "a version token",
     "1 to 256 printable ASCII characters",
     "^[ -~]{1,256}$", |text| (1..=256).contains(&text.len()) && text.bytes().all(|b| matches!(b, b' '..=b'~'))

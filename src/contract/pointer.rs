@@ -15,6 +15,7 @@ use super::json::Json;
 /// puts a place before everything inside it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(description = "A JSON pointer (RFC 6901) of at most 512 octets and 32 tokens.")]
 #[schemars(extend("pattern" = "^(/([^~/]|~[01])*)*$", "maxLength" = 512))]
 pub struct Pointer(#[schemars(with = "String")] Vec<String>);
 

@@ -104,7 +104,7 @@ pub enum Verb {
 
 impl Verb {
     /// The verbs that have a fixed name.
-    const FIXED: [Self; 9] = [
+    pub(super) const FIXED: [Self; 9] = [
         Self::Create,
         Self::Replace,
         Self::Merge,
@@ -195,8 +195,7 @@ impl JsonSchema for Verb {
 }
 
 impl Version {
-    /// Whether it has the form that the kind's tokens have: a decimal 64-bit number without leading zeros (sandbox), 1
-    /// to 64 letters and digits (Kubernetes resource versions, which are opaque), anything (AWS: ETags, revision ids).
+    /// Whether it has the form that this kind's tokens have.
     pub fn is_of(&self, kind: TargetKind) -> bool {
         let text = self.as_str();
         match kind {
@@ -459,4 +458,101 @@ fn is_exact_arn(text: &str) -> bool {
         && parts.next().is_some_and(|partition| !partition.is_empty())
         && parts.next().is_some_and(|service| !service.is_empty())
         && parts.nth(2).is_some_and(|resource| !resource.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for kind in TargetKind::ALL {
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+        for verb in Verb::FIXED {
+            assert_eq!(verb.as_str().parse(), Ok(verb.clone()));
+            assert!(TargetKind::ALL.into_iter().any(|kind| verb.is_of(kind)));
+        }
+        let verb: Verb = "s3:PutBucketPolicy".parse().unwrap();
+        let Verb::Aws(operation) = &verb else { panic!() };
+        assert_eq!((operation.service(), operation.operation()), ("s3", "PutBucketPolicy"));
+        assert_eq!(verb.to_string(), "s3:PutBucketPolicy");
+        for bad in ["", "Create", "patch", "s3:", ":Put", "s3:put", "s3:Put*", "s3:Put:Get", "S3:Put"] {
+            assert!(bad.parse::<Verb>().is_err(), "{bad}");
+        }
+    }
+
+    fn kubernetes(group: &str, namespace: Option<&str>, name: &str, subresource: Option<&str>) -> KubernetesResource {
+        KubernetesResource {
+            group: group.into(),
+            version: "v1".into(),
+            resource: "things".into(),
+            subresource: subresource.map(str::to_owned),
+            namespace: namespace.map(str::to_owned),
+            name: name.into(),
+        }
+    }
+
+    #[test]
+    fn paths_name_the_object() {
+        for (resource, path) in [
+            (kubernetes("", Some("shop"), "a", None), "core/v1/namespaces/shop/things/a"),
+            (kubernetes("apps", Some("shop"), "a", Some("scale")), "apps/v1/namespaces/shop/things/a/scale"),
+            (kubernetes("a.example", None, "system:x", None), "a.example/v1/things/system:x"),
+            (kubernetes("", None, "a", Some("status")), "core/v1/things/a/status"),
+        ] {
+            assert_eq!(resource.check(), Ok(()));
+            assert_eq!(Resource::Kubernetes(resource).paths(), [path]);
+        }
+        let sandbox = SandboxResource { collection: "services".into(), name: "checkout".into() };
+        assert_eq!(Resource::Sandbox(sandbox).paths(), ["services/checkout"]);
+    }
+
+    #[test]
+    fn a_body_is_for_its_resource() {
+        let check = |resource: KubernetesResource, verb, body: &str| {
+            resource.check_body(&verb, &Json::parse(body.as_bytes()).unwrap()).map_err(|(pointer, _)| pointer)
+        };
+        let shop = || kubernetes("", Some("shop"), "a", None);
+        for (resource, verb, body, expected) in [
+            (shop(), Verb::Create, r#"{"metadata":{"name":"a"}}"#, Ok(())),
+            (shop(), Verb::Create, r#"{"metadata":{"name":"a","namespace":"shop"}}"#, Ok(())),
+            (shop(), Verb::Create, r#"{"metadata":{"generateName":"a"}}"#, Err("/metadata/name")),
+            (shop(), Verb::Create, r#"{"metadata":{"name":["a"]}}"#, Err("/metadata/name")),
+            (shop(), Verb::Create, "{}", Err("/metadata/name")),
+            (shop(), Verb::Create, r#"{"metadata":{"name":"a","namespace":"x"}}"#, Err("/metadata/namespace")),
+            (shop(), Verb::Create, r#"{"metadata":{"name":"a","namespace":null}}"#, Err("/metadata/namespace")),
+            (shop(), Verb::Update, "{}", Ok(())),
+            (shop(), Verb::Apply, r#"{"metadata":{"name":"b"}}"#, Err("/metadata/name")),
+            (kubernetes("", Some("shop"), "a", Some("token")), Verb::Create, "{}", Ok(())),
+            (
+                kubernetes("", Some("shop"), "a", Some("x")),
+                Verb::Create,
+                r#"{"metadata":{"name":"b"}}"#,
+                Err("/metadata/name"),
+            ),
+            (
+                kubernetes("", None, "a", None),
+                Verb::Create,
+                r#"{"metadata":{"name":"a","namespace":"b"}}"#,
+                Err("/metadata/namespace"),
+            ),
+        ] {
+            assert_eq!(check(resource, verb, body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn arns_are_exact() {
+        for good in ["arn:aws:s3:::bucket", "arn:aws-cn:iam::123456789012:role/a/b", "arn:aws:s3:::b/a$b"] {
+            assert!(is_exact_arn(good), "{good}");
+        }
+        let long = format!("arn:aws:s3:::{}", "a".repeat(2048));
+        for bad in
+            ["arn:aws:s3:::", "arn:aws:s3", "arn::s3:::b", "ARN:aws:s3:::b", "arn:aws:s3:::*", "arn:aws:s3:::b ", &long]
+        {
+            assert!(!is_exact_arn(bad), "{bad}");
+        }
+    }
 }

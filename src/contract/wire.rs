@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
 use super::bounds::Bounds;
@@ -71,6 +72,7 @@ struct StepWire {
     /// What is done.
     mutation: MutationWire,
     /// What must be true of the object before.
+    #[serde(deserialize_with = "tagged")]
     baseline: BaselineWire,
     /// A condition on an earlier step.
     #[serde(default, deserialize_with = "present")]
@@ -182,6 +184,15 @@ pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializ
     T::deserialize(deserializer).map(Some)
 }
 
+/// Reads an enumeration with an internal tag. Left alone, `serde` reads it from a list too, which would be a second
+/// spelling.
+pub(super) fn tagged<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    match Json::deserialize(deserializer)? {
+        json @ Json::Object(_) => T::deserialize(&json).map_err(D::Error::custom),
+        other => Err(D::Error::custom(format_args!("is {}, and must be an object", other.type_name()))),
+    }
+}
+
 /// A rule that is broken, and where.
 struct Fault {
     reason: Reason,
@@ -253,7 +264,7 @@ fn read(json: &Json, octets: usize) -> Result<Parts, Fault> {
 }
 
 /// Decodes one typed value, with the place of what is wrong.
-fn typed<T: serde::de::DeserializeOwned>(json: &Json) -> Result<T, Fault> {
+fn typed<T: DeserializeOwned>(json: &Json) -> Result<T, Fault> {
     decode(json).map_err(|(pointer, message)| Fault { reason: Reason::ContractSchema, pointer, message })
 }
 

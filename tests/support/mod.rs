@@ -124,3 +124,38 @@ pub fn admission() -> Admission {
         approvals: Vec::new(),
     }
 }
+
+/// A contract that scales a service between 3 and 50, in any layout.
+pub const CONTRACT: &str = r#"{
+  "schema": "seb.dev/contract/v1",
+  "target": { "kind": "sandbox", "name": "sandbox" },
+  "steps": [
+    {
+      "name": "scale",
+      "mutation": {
+        "verb": "merge",
+        "resource": { "collection": "services", "name": "checkout" },
+        "body": { "replicas": 10 },
+        "parameters": [
+          {
+            "pointer": "/replicas",
+            "required": false,
+            "bounds": { "type": "integer", "minimum": 3, "maximum": 50 }
+          }
+        ]
+      },
+      "baseline": { "mode": "fields", "identity": "uid-1", "version": "4", "fields": { "/replicas": 3 } }
+    }
+  ],
+  "limits": {
+    "uses": 1,
+    "spacing_seconds": 0,
+    "not_before": "2026-11-01T00:00:00Z",
+    "not_after": "2026-11-30T23:59:59Z"
+  },
+  "deadline_seconds": 30
+}"#;
+
+pub fn contract() -> Contract {
+    Contract::compile(CONTRACT).unwrap()
+}

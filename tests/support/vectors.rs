@@ -6,10 +6,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use seb::attribute_certificate::{
-    Trust, TrustBundle, VerifiedCertificate, authenticate, parse, profile, read_file, targeting,
+    Trust, TrustBundle, VerifiedCertificate, authenticate, parse, profile, read_certificates, read_file, targeting,
 };
 use seb::contract::Contract;
 use seb::digest::Digest;
@@ -118,8 +116,8 @@ impl Vector {
 
     /// The authority's chain, leaf first.
     pub fn chain(&self) -> Option<Vec<Vec<u8>>> {
-        let text = fs::read(folder().join(self.chain.as_ref()?)).unwrap();
-        Some(CertificateDer::pem_slice_iter(&text).map(|certificate| certificate.unwrap().to_vec()).collect())
+        let text = fs::read_to_string(folder().join(self.chain.as_ref()?)).unwrap();
+        Some(read_certificates(&text).unwrap())
     }
 
     /// Whom the vector says to trust.

@@ -2,13 +2,13 @@
 
 /// One value: identifier octet, definite length in its shortest form, content.
 pub fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = content.len();
+    let [.., high, middle, low] = content.len().to_be_bytes();
     let mut octets = vec![tag];
-    match length {
-        0..=0x7f => octets.push(length as u8),
-        0x80..=0xff => octets.extend([0x81, length as u8]),
-        0x100..=0xffff => octets.extend([0x82, (length >> 8) as u8, length as u8]),
-        _ => octets.extend([0x83, (length >> 16) as u8, (length >> 8) as u8, length as u8]),
+    match content.len() {
+        0..=0x7f => octets.push(low),
+        0x80..=0xff => octets.extend([0x81, low]),
+        0x100..=0xffff => octets.extend([0x82, middle, low]),
+        _ => octets.extend([0x83, high, middle, low]),
     }
     octets.extend(content);
     octets
@@ -89,7 +89,7 @@ pub fn oid(text: &str) -> Vec<u8> {
         let groups = (0..).take_while(|group| *group == 0 || arc >> (7 * group) != 0).count();
         for group in (0..groups).rev() {
             let more = if group == 0 { 0 } else { 0x80 };
-            content.push(((arc >> (7 * group)) & 0x7f) as u8 | more);
+            content.push((arc >> (7 * group)).to_le_bytes()[0] & 0x7f | more);
         }
     }
     tlv(0x06, &content)

@@ -15,6 +15,7 @@ mod valid;
 use std::collections::BTreeMap;
 use std::fs;
 
+use base64ct::{Base64, Encoding};
 use seb::attribute_certificate::SignatureAlgorithm;
 use seb::key::SigningKey;
 use seb::reason::{Reason, Verdict};
@@ -227,17 +228,8 @@ fn name(common_name: &str) -> Vec<u8> {
 
 /// PEM text in lines of 64 characters.
 fn pem(label: &str, octets: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut base64 = String::new();
-    for group in octets.chunks(3) {
-        let joined =
-            group.iter().fold(0u32, |joined, octet| joined << 8 | u32::from(*octet)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let digit = ALPHABET[(joined >> (18 - 6 * place)) as usize & 63];
-            base64.push(if place > group.len() { '=' } else { char::from(digit) });
-        }
-    }
-    let lines: Vec<&str> = (0..base64.len()).step_by(64).map(|at| &base64[at..base64.len().min(at + 64)]).collect();
+    let base64 = Base64::encode_string(octets);
+    let lines: Vec<&str> = base64.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 

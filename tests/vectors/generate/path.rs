@@ -462,7 +462,7 @@ fn not_reduced(signature: &[u8]) -> Vec<u8> {
     let mut carry = 0;
     for (octet, add) in sum[32..].iter_mut().zip(ORDER) {
         carry += u16::from(*octet) + u16::from(add);
-        *octet = (carry & 0xff) as u8;
+        *octet = carry.to_le_bytes()[0];
         carry >>= 8;
     }
     sum

@@ -98,8 +98,8 @@ fn fields(set: &mut Set) {
     .valid(set);
     set.changed("epochs_largest", "ADMISSION-3", "The largest epochs, and the highest tier.", |c| {
         let mut parts = admission(&[]);
-        parts[1] = number(i64::MAX as u64);
-        parts[2] = number(i64::MAX as u64);
+        parts[1] = number(seb::attribute_certificate::MAX_EPOCH);
+        parts[2] = number(seb::attribute_certificate::MAX_EPOCH);
         parts[5] = enumerated(3);
         c.attributes[1] = admission_attribute(&parts);
     })
@@ -277,7 +277,7 @@ fn other_form(signature: &[u8]) -> Vec<u8> {
         let subtrahend = if place < s.len() { i32::from(s[s.len() - 1 - place]) } else { 0 };
         let digit = i32::from(ORDER[31 - place]) - subtrahend - borrow;
         borrow = i32::from(digit < 0);
-        difference[31 - place] = digit.rem_euclid(256) as u8;
+        difference[31 - place] = digit.to_le_bytes()[0];
     }
     let from = difference.iter().position(|octet| *octet != 0).unwrap();
     let padded = match difference[from] {

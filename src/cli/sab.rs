@@ -1,0 +1,46 @@
+//! The command line of `sab`.
+
+use std::io::Write;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::{Exit, Output, issue};
+
+/// Sovereign Assurance Boundary, the reference authority: admits proposals by signing certificates
+#[derive(Debug, Parser)]
+#[command(name = "sab", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Exit status: 0 done, 1 refused, 2 usage or unreadable input.")]
+pub struct Command {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    topic: Topic,
+}
+
+#[derive(Debug, Subcommand)]
+enum Topic {
+    /// Issue an attribute certificate over a contract, from files and without a server
+    Issue(Box<issue::Command>),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+impl Command {
+    /// Runs the command, printing to `out`.
+    ///
+    /// # Errors
+    /// If an input cannot be read; the exit status is then 2.
+    pub fn run(self, out: &mut impl Write) -> anyhow::Result<Exit> {
+        match self.topic {
+            Topic::Issue(command) => command.run(self.output.format, out),
+            Topic::Completions { shell } => {
+                clap_complete::generate(shell, &mut Self::command(), "sab", out);
+                Ok(Exit::Success)
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The command line of `seb`.
+
+use std::io::Write;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::{Exit, Output, certificate};
+
+/// Sovereign Execution Broker: performs certified mutations for agents that hold no authority
+#[derive(Debug, Parser)]
+#[command(name = "seb", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Exit status: 0 holds or done, 1 does not hold or refused, 2 usage or unreadable input.")]
+pub struct Command {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    topic: Topic,
+}
+
+#[derive(Debug, Subcommand)]
+enum Topic {
+    /// Look at attribute certificates, and verify them offline
+    #[command(subcommand)]
+    Certificate(certificate::Command),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+impl Command {
+    /// Runs the command, printing to `out`.
+    ///
+    /// # Errors
+    /// If an input cannot be read; the exit status is then 2.
+    pub fn run(self, out: &mut impl Write) -> anyhow::Result<Exit> {
+        match self.topic {
+            Topic::Certificate(command) => command.run(self.output.format, out),
+            Topic::Completions { shell } => {
+                clap_complete::generate(shell, &mut Self::command(), "seb", out);
+                Ok(Exit::Success)
+            }
+        }
+    }
+}
