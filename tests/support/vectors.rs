@@ -2,6 +2,8 @@
 //!
 //! The format is described in the README beside the manifest.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
