@@ -298,7 +298,7 @@ fn acceptable(path: &webpki::VerifiedPath<'_>, bundle: &TrustBundle) -> Result<(
 }
 
 /// Whether the key of an intermediate may sign certificates, and whether it speaks for this trust domain (X509-SVID
-/// section 4.2: a signing certificate's SPIFFE ID has no path).
+/// section 3.2: a signing certificate's SPIFFE ID has no path).
 fn intermediate(octets: &[u8], trust_domain: &TrustDomain) -> Result<(), Denial> {
     let deny = |detail: &str| Err(Denial::new(Reason::AuthorityUntrusted, format!("an intermediate {detail}")));
     let certificate = read(octets)?;
