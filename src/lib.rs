@@ -12,6 +12,7 @@
 //!
 //! | module | what it answers |
 //! |---|---|
+//! | [`execution`] | what follows in one execution, after each thing that can happen? |
 //! | [`decision`] | may this call be made, and if not, for which reasons? |
 //! | [`ceiling`] | what may no certificate exceed, however valid? |
 //! | [`epoch`] | what has the authority revoked, and how old is that knowledge? |
@@ -30,7 +31,11 @@ pub mod contract;
 pub mod decision;
 pub mod digest;
 pub mod epoch;
+pub mod execution;
+pub mod fence;
 pub mod key;
 pub mod proto;
 pub mod reason;
+mod spiffe_id;
+mod sync;
 pub mod timestamp;

@@ -34,4 +34,4 @@ pub use parse::{AttributeCertificate, MAX_CERTIFICATE_OCTETS, parse};
 pub use path::{InvalidTrust, MAX_CHAIN, Trust, TrustBundle, VerifiedCertificate, authenticate};
 pub use pem::{CertificateFile, encode_pem, read_certificates, read_file};
 pub use profile::{ProfiledCertificate, SignatureAlgorithm, profile};
-pub use targeting::targeting;
+pub use targeting::{Addressee, targeting};

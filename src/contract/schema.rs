@@ -18,6 +18,8 @@ pub fn json_schema() -> Value {
     schema.insert("allOf".into(), TargetKind::ALL.into_iter().map(of_kind).collect());
     let mut schema = schema.to_value();
     tidy(&mut schema);
+    // In one order, whatever order the JSON library keeps.
+    schema.sort_all_objects();
     schema
 }
 

@@ -1,0 +1,7 @@
+use seb::decision::{Permit, Terms};
+
+fn forge(terms: Box<Terms>) -> Permit {
+    Permit { terms }
+}
+
+fn main() {}
