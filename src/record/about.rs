@@ -78,6 +78,13 @@ impl About {
         self.resource.as_ref().is_none_or(|resource| resource.len() <= MAX_RESOURCE)
     }
 
+    /// The beginning of `resource` that fits.
+    pub(super) fn fit_resource(mut resource: String) -> String {
+        let end = (0..=MAX_RESOURCE.min(resource.len())).rev().find(|at| resource.is_char_boundary(*at));
+        resource.truncate(end.unwrap_or(0));
+        resource
+    }
+
     /// The fields that are set, in the form of a statement.
     pub fn to_json(&self) -> Json {
         let members = [

@@ -3,8 +3,8 @@
 use base64ct::{Base64, Encoding};
 use serde::Deserialize;
 
-use super::key::PublicKey;
 use super::MAX_ENVELOPE;
+use super::key::PublicKey;
 use crate::contract::{Json, decode};
 
 /// What the payload of every envelope is: an in-toto statement.

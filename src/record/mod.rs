@@ -17,23 +17,36 @@
 //! | [`Statement`], [`Verifier`] | reading one record, and a whole log |
 
 mod about;
+mod body;
+mod decision;
 
 mod draft;
 mod dsse;
 mod genesis;
 mod head;
 mod key;
+pub mod media;
+mod outcome;
+mod replay;
 mod seal;
 mod statement;
+mod trust;
+mod verify;
 
 pub use about::{About, Decided};
+pub use body::json_schema;
+pub use decision::{DecisionContext, Grade, PlannedIdentity, Presented, RefusalParts, decision, refusal};
 pub use draft::{Artefact, ArtefactRef, Draft, InvalidDraft, Subject};
 pub use dsse::{InvalidEnvelope, PAYLOAD_TYPE};
 pub use genesis::{Genesis, InvalidGenesis, KeyBinding, genesis};
 pub use head::{Head, InvalidHead};
 pub use key::{InvalidPublicKey, PublicKey};
+pub use outcome::{Drift, OutcomeParts, Timings, epoch, outcome};
+pub use replay::{ReplayError, Replayed, Source, replay};
 pub use seal::{SealError, Sealed, Unsigned};
 pub use statement::{InvalidStatement, Link, Statement, beginning, verify_signature};
+pub use trust::{restore_trust, trust_artefact};
+pub use verify::{Problem, Summary, Verifier, VerifyError};
 
 use std::fmt;
 use std::str::FromStr;
@@ -125,3 +138,6 @@ impl FromStr for Kind {
 
 #[cfg(test)]
 pub(crate) mod testing;
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,7 @@
 use base64ct::{Base64, Encoding};
 
 use super::statement::Statement;
-use super::{
-    ArtefactRef, Draft, InvalidDraft, Link, MAX_ENVELOPE, MAX_NUMBER, PAYLOAD_TYPE, dsse,
-};
+use super::{ArtefactRef, Draft, InvalidDraft, Link, MAX_ENVELOPE, MAX_NUMBER, PAYLOAD_TYPE, dsse};
 use crate::digest::Digest;
 use crate::timestamp::Timestamp;
 
@@ -78,11 +76,8 @@ impl Unsigned {
     /// # Errors
     /// [`SealError::TooLarge`].
     pub fn complete(&self, key_id: &str, signature: &[u8]) -> Result<Sealed, SealError> {
-        let envelope = dsse::envelope(
-            &Base64::encode_string(self.payload.as_bytes()),
-            key_id,
-            &Base64::encode_string(signature),
-        );
+        let envelope =
+            dsse::envelope(&Base64::encode_string(self.payload.as_bytes()), key_id, &Base64::encode_string(signature));
         if envelope.len() > MAX_ENVELOPE {
             return Err(SealError::TooLarge(envelope.len()));
         }
