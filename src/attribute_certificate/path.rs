@@ -243,11 +243,12 @@ fn path(
     bundle: &TrustBundle,
     now: Timestamp,
 ) -> Result<(), Denial> {
-    let live = bundle
+    let live: Vec<&Anchor> = bundle
         .anchors
         .iter()
-        .filter(|anchor| (anchor.not_before.seconds()..=anchor.not_after.seconds()).contains(&now.seconds()));
-    let anchors: Vec<TrustAnchor<'static>> = live.map(|anchor| anchor.anchor.clone()).collect();
+        .filter(|anchor| (anchor.not_before.seconds()..=anchor.not_after.seconds()).contains(&now.seconds()))
+        .collect();
+    let anchors: Vec<TrustAnchor<'static>> = live.iter().map(|anchor| anchor.anchor.clone()).collect();
     if anchors.is_empty() {
         let detail = format!("no certificate of the bundle of `{}` is valid at this time", bundle.trust_domain);
         return Err(Denial::new(Reason::AuthorityExpired, detail));
@@ -258,17 +259,17 @@ fn path(
     // Why the last complete path was not acceptable all the same; another one may be.
     let flaw = RefCell::new(None);
     let acceptable = |path: &webpki::VerifiedPath<'_>| {
-        acceptable(path, bundle).map_err(|denial| {
+        acceptable(path, &live, &bundle.trust_domain).map_err(|denial| {
             flaw.replace(Some(denial));
             webpki::Error::UnknownIssuer
         })
     };
-    let build = |anchors: &[TrustAnchor<'static>]| {
-        let found =
-            leaf.verify_for_usage(PATH_ALGORITHMS, anchors, &intermediates, time, AnyPurpose, None, Some(&acceptable));
+    type Acceptable<'a> = &'a dyn Fn(&webpki::VerifiedPath<'_>) -> Result<(), webpki::Error>;
+    let build = |anchors: &[TrustAnchor<'static>], acceptable: Option<Acceptable<'_>>| {
+        let found = leaf.verify_for_usage(PATH_ALGORITHMS, anchors, &intermediates, time, AnyPurpose, None, acceptable);
         found.map(drop)
     };
-    let Err(error) = build(&anchors) else { return Ok(()) };
+    let Err(error) = build(&anchors, Some(&acceptable)) else { return Ok(()) };
     if let Some(denial) = flaw.take() {
         return Err(denial);
     }
@@ -278,7 +279,7 @@ fn path(
         }
         _ => {
             let all: Vec<_> = bundle.anchors.iter().map(|anchor| anchor.anchor.clone()).collect();
-            match anchors.len() < all.len() && build(&all).is_ok() {
+            match anchors.len() < all.len() && build(&all, None).is_ok() {
                 true => Err(Denial::new(Reason::AuthorityExpired, "the path's root is not valid at this time")),
                 false => Err(Denial::new(Reason::AuthorityUntrusted, error.to_string())),
             }
@@ -287,10 +288,10 @@ fn path(
 }
 
 /// What the path algorithm does not look at: the intermediates' use, and how many of them the root allows.
-fn acceptable(path: &webpki::VerifiedPath<'_>, bundle: &TrustBundle) -> Result<(), Denial> {
-    path.intermediate_certificates().try_for_each(|ca| intermediate(&ca.der(), &bundle.trust_domain))?;
+fn acceptable(path: &webpki::VerifiedPath<'_>, live: &[&Anchor], trust_domain: &TrustDomain) -> Result<(), Denial> {
+    path.intermediate_certificates().try_for_each(|ca| intermediate(&ca.der(), trust_domain))?;
     let count = path.intermediate_certificates().count();
-    let mut anchors = bundle.anchors.iter().filter(|anchor| anchor.anchor == *path.anchor());
+    let mut anchors = live.iter().filter(|anchor| anchor.anchor == *path.anchor());
     match anchors.any(|anchor| anchor.path_length.is_none_or(|most| count <= usize::from(most))) {
         true => Ok(()),
         false => Err(Denial::new(Reason::AuthorityUntrusted, "more intermediates than the root's `pathLenConstraint`")),
