@@ -25,6 +25,7 @@
 //! [`store`] keeps records and what else must not be forgotten. [`cli`] is what the two binaries parse and print.
 
 pub mod attribute_certificate;
+pub mod broker;
 pub mod ceiling;
 pub mod cli;
 pub mod clock;
@@ -38,6 +39,7 @@ pub mod identity;
 pub mod key;
 pub mod proto;
 pub mod reason;
+pub mod reconcile;
 pub mod record;
 mod spiffe_id;
 pub mod store;
