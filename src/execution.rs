@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::contract::Version;
 use crate::decision::{Permit, PermittedCall, Terms};
 use crate::reason::{Denial, Reason};
+use crate::timestamp::Timestamp;
 
 /// How an execution stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -91,59 +92,121 @@ impl State {
     }
 }
 
-/// What a target driver says of one call.
+/// How far an execution is held against drift (`docs/decision.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    /// The baseline is part of the call: the target refuses it if the baseline does not hold.
+    Atomic,
+    /// The baseline is checked before the call; between the two lies a window, which is measured.
+    Bounded,
+    /// Drift is noticed after the call.
+    DetectOnly,
+}
+
+impl Grade {
+    /// The name in records and output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Atomic => "atomic",
+            Self::Bounded => "bounded",
+            Self::DetectOnly => "detect_only",
+        }
+    }
+}
+
+/// What came of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "what came of a call belongs into a record"]
 pub enum Performed {
-    /// The target performed it, and said so.
+    /// The target says that it performed the mutation.
     Succeeded {
-        /// The object's version token afterwards, if the target told it.
+        /// The object's version afterwards, where there is one.
         version: Option<Version>,
-        /// The target's answer, in a few words.
+        /// What the target said, for the record.
         detail: String,
     },
-    /// The target refused it, and said so.
+    /// The target says that it refused the mutation, and that nothing was changed.
     Rejected {
-        /// Drift's reason, where a precondition did not hold.
-        reason: Option<Reason>,
-        /// The target's answer, and for drift what was certified and what was there.
+        /// Why, in the words of this list.
+        reason: Rejection,
+        /// What the target said, for the record.
         detail: String,
+        /// What the target saw instead of the baseline, where it told.
+        observed: Option<String>,
     },
-    /// Nothing was sent.
+    /// Nothing of the request was sent: the target could not be reached, or one side refused the other's identity.
     NotStarted {
-        /// Why not.
+        /// Why.
         detail: String,
     },
-    /// The fence stopped it: nothing was sent.
-    Aborted(Denial),
-    /// Something may have been sent, and no complete answer came.
+    /// The fence denied, and nothing of the request was sent.
+    Aborted {
+        /// Why.
+        denial: Denial,
+    },
+    /// Something of the request may have been sent, and no complete and credible answer came.
     Unknown {
-        /// What was seen.
+        /// What happened.
         detail: String,
     },
 }
 
-/// What evidence at the target says of one call.
+/// Why a target refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rejection {
+    /// The baseline did not hold.
+    Precondition,
+    /// The target does not let the execution identity do this.
+    Forbidden,
+    /// The target does not take the request: no such kind of object, a value it does not allow.
+    Invalid,
+    /// The deadline had passed when the target got to it.
+    TooLate,
+}
+
+impl Rejection {
+    /// The name in records and output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Precondition => "precondition",
+            Self::Forbidden => "forbidden",
+            Self::Invalid => "invalid",
+            Self::TooLate => "too_late",
+        }
+    }
+}
+
+/// What a target knows of an earlier call.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "evidence settles an execution"]
 pub enum Evidence {
-    /// The target shows that it took effect.
+    /// It took effect.
     Applied {
-        /// What shows it.
+        /// The object's version right after it, where there is one.
+        version: Option<Version>,
+        /// What says so, for the record.
         detail: String,
     },
-    /// The target shows that it did not and, the execution identity's life being over, never will take effect.
+    /// It did not take effect, and cannot any more.
     NotApplied {
-        /// What shows it.
+        /// What says so, for the record.
         detail: String,
     },
-    /// Not yet: it can still take effect, or the target could not be asked. Asked again later.
-    Pending {
-        /// What is waited for.
+    /// It did not take effect yet, and still can: ask again after this time.
+    Open {
+        /// When it is too late for it.
+        until: Timestamp,
+    },
+    /// The target could not be asked: ask again.
+    Unavailable {
+        /// Why.
         detail: String,
     },
-    /// The target cannot tell, now or later.
+    /// The target cannot tell, and never will.
     Indeterminate {
-        /// What a person can look at.
-        detail: String,
+        /// What a person should look at.
+        look_at: String,
     },
 }
 
@@ -154,6 +217,8 @@ pub struct Outcome {
     pub state: State,
     /// The reason, where one of the list is the cause.
     pub reason: Option<Reason>,
+    /// Why the target refused, where it did.
+    pub rejection: Option<Rejection>,
     /// The particulars.
     pub detail: String,
     /// The object's version token afterwards, if the target told it.
@@ -161,8 +226,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The end of an execution that nothing can be learnt of, and why.
+    pub fn indeterminate(detail: impl Into<String>) -> Self {
+        Self::new(State::Indeterminate, detail)
+    }
+
     fn new(state: State, detail: impl Into<String>) -> Self {
-        Self { state, reason: None, detail: detail.into(), version: None }
+        Self { state, reason: None, rejection: None, detail: detail.into(), version: None }
     }
 }
 
@@ -170,9 +240,15 @@ impl From<Performed> for Outcome {
     fn from(performed: Performed) -> Self {
         match performed {
             Performed::Succeeded { version, detail } => Self { version, ..Self::new(State::Succeeded, detail) },
-            Performed::Rejected { reason, detail } => Self { reason, ..Self::new(State::Rejected, detail) },
+            Performed::Rejected { reason, detail, observed } => {
+                let detail = match observed {
+                    Some(observed) => format!("{}: {detail}; the target has {observed}", reason.as_str()),
+                    None => format!("{}: {detail}", reason.as_str()),
+                };
+                Self { rejection: Some(reason), ..Self::new(State::Rejected, detail) }
+            }
             Performed::NotStarted { detail } => Self::new(State::NotStarted, detail),
-            Performed::Aborted(denial) => {
+            Performed::Aborted { denial } => {
                 Self { reason: Some(denial.reason), ..Self::new(State::Aborted, denial.detail) }
             }
             Performed::Unknown { detail } => Self::new(State::Unknown, detail),
@@ -185,10 +261,12 @@ impl From<Performed> for Outcome {
 /// The execution's own process is gone or has given up, so nothing but the target knows.
 pub fn settle(evidence: Evidence) -> Option<Outcome> {
     match evidence {
-        Evidence::Applied { detail } => Some(Outcome::new(State::ReconciledApplied, detail)),
+        Evidence::Applied { version, detail } => {
+            Some(Outcome { version, ..Outcome::new(State::ReconciledApplied, detail) })
+        }
         Evidence::NotApplied { detail } => Some(Outcome::new(State::ReconciledNotApplied, detail)),
-        Evidence::Indeterminate { detail } => Some(Outcome::new(State::Indeterminate, detail)),
-        Evidence::Pending { .. } => None,
+        Evidence::Indeterminate { look_at } => Some(Outcome::new(State::Indeterminate, look_at)),
+        Evidence::Open { .. } | Evidence::Unavailable { .. } => None,
     }
 }
 
@@ -229,8 +307,6 @@ pub enum NotClaimed {
     Conflict,
     /// Another use was consumed since the facts were gathered: they have to be gathered again.
     Raced,
-    /// The store failed. Whether the record is durable is not known; if it is, the reconciler settles the execution.
-    Failed,
 }
 
 /// What came of an effect.

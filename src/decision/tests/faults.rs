@@ -305,8 +305,9 @@ fn i9_each_single_fault_denies_with_exactly_its_reason() {
 #[test]
 fn i9_every_reason_of_targeting_and_authorization_can_be_reached() {
     let covered: BTreeSet<Reason> = FAULTS.iter().map(|fault| fault.reason).collect();
-    let all = Reason::ALL.iter().copied().filter(|reason| reason.verdict() >= Verdict::Targeting);
-    assert_eq!(covered, all.collect());
+    // The deadline begins with the decision, so only the fence can find that it has passed.
+    let all = Reason::ALL.iter().copied().filter(|reason| *reason != Reason::DeadlinePassed);
+    assert_eq!(covered, all.filter(|reason| reason.verdict() >= Verdict::Targeting).collect());
 }
 
 #[test]
