@@ -5,7 +5,8 @@ use std::io::Write;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{Exit, Output, certificate, sandbox, trust_domain};
+use super::{Exit, Output, agent, certificate, config, sandbox, trust_domain};
+use crate::config::broker::BrokerConfig;
 
 /// Sovereign Execution Broker: performs certified mutations for agents that hold no authority
 #[derive(Debug, Parser)]
@@ -20,6 +21,12 @@ pub struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Topic {
+    /// Execute as an agent what was certified, and see how it stands
+    #[command(subcommand)]
+    Agent(agent::Command),
+    /// Check the broker's configuration
+    #[command(subcommand)]
+    Config(config::Command),
     /// Look at attribute certificates, and verify them offline
     #[command(subcommand)]
     Certificate(certificate::Command),
@@ -42,6 +49,8 @@ impl Command {
     /// If an input cannot be read; the exit status is then 2.
     pub fn run(self, out: &mut impl Write) -> anyhow::Result<Exit> {
         match self.topic {
+            Topic::Agent(command) => command.run(self.output.format, out),
+            Topic::Config(command) => command.run(self.output.format, out, BrokerConfig::load),
             Topic::Certificate(command) => command.run(self.output.format, out),
             Topic::TrustDomain(command) => command.run(self.output.format, out),
             Topic::Sandbox(command) => command.run(self.output.format, out),
