@@ -54,3 +54,8 @@ impl Clock {
         self.step_ms.fetch_add(millis, Ordering::Relaxed);
     }
 }
+
+/// The moment, for deadlines of the runtime. It stands still while tests pause the runtime's time.
+pub fn instant() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
