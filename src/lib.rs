@@ -33,4 +33,5 @@ pub mod epoch;
 pub mod key;
 pub mod proto;
 pub mod reason;
+mod spiffe_id;
 pub mod timestamp;

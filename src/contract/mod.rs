@@ -31,6 +31,7 @@ mod wire;
 pub use bounds::{Bounds, InvalidBounds, OutOfBounds};
 pub use call::{Call, CallBody, Choice};
 pub use document::{Contract, Limits, Target};
+pub(crate) use json::decode;
 pub use json::{InvalidJson, InvalidNumber, Json, JsonFault, MAX_SAFE_INTEGER, Number, Object};
 pub use names::{InvalidName, StepName, TargetName, Version};
 pub use pointer::{InvalidPointer, Pointer};

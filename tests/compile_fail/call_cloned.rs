@@ -1,0 +1,7 @@
+use seb::decision::PermittedCall;
+
+fn double(call: &PermittedCall) -> PermittedCall {
+    call.clone()
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use seb::contract::Call;
+use seb::decision::PermittedCall;
+
+fn perform(_: PermittedCall) {}
+
+fn bypass(call: Call) {
+    perform(call)
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+use seb::decision::{Permit, Terms};
+
+fn forge(terms: Terms) -> Permit {
+    Permit::new(terms)
+}
+
+fn main() {}

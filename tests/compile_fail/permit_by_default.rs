@@ -1,0 +1,7 @@
+use seb::decision::Permit;
+
+fn forge() -> Permit {
+    Permit::default()
+}
+
+fn main() {}

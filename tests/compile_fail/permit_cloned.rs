@@ -1,0 +1,7 @@
+use seb::decision::Permit;
+
+fn double(permit: &Permit) -> Permit {
+    permit.clone()
+}
+
+fn main() {}

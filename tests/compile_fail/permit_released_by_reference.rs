@@ -1,0 +1,7 @@
+use seb::decision::{Permit, PermittedCall};
+
+fn keep(permit: &Permit) -> PermittedCall {
+    permit.release()
+}
+
+fn main() {}

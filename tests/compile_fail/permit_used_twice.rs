@@ -1,0 +1,7 @@
+use seb::decision::{Permit, PermittedCall};
+
+fn double(permit: Permit) -> (PermittedCall, PermittedCall) {
+    (permit.release(), permit.release())
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use seb::contract::Call;
+use seb::decision::Terms;
+
+fn forge(call: Call, terms: Terms) -> Terms {
+    Terms { call, ..terms }
+}
+
+fn main() {}
