@@ -33,5 +33,6 @@ pub mod epoch;
 pub mod key;
 pub mod proto;
 pub mod reason;
+pub mod sab;
 mod spiffe_id;
 pub mod timestamp;
