@@ -4,4 +4,5 @@
 //! its only access to a target is to read.
 
 pub mod period;
+pub mod policy;
 pub mod proposal;

@@ -172,8 +172,9 @@ fn looks_like_number(text: &str) -> bool {
     }
     let digit_first = unsigned.strip_prefix('.').unwrap_or(unsigned).starts_with(|c: char| c.is_ascii_digit());
     let decimal = unsigned.bytes().all(|b| b.is_ascii_digit() || b"_.:+-eE".contains(&b));
-    let based = ["0x", "0o", "0b"].iter().filter_map(|prefix| unsigned.strip_prefix(prefix));
-    let based = based.into_iter().any(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit() || b == b'_'));
+    let based = [("0x", 16), ("0o", 8), ("0b", 2)].into_iter().any(|(prefix, radix)| {
+        unsigned.strip_prefix(prefix).is_some_and(|rest| rest.chars().all(|c| c.is_digit(radix) || c == '_'))
+    });
     digit_first && (decimal || based)
 }
 
