@@ -12,6 +12,7 @@
 //!
 //! | module | what it answers |
 //! |---|---|
+//! | [`execution`] | what follows in one execution, after each thing that can happen? |
 //! | [`decision`] | may this call be made, and if not, for which reasons? |
 //! | [`ceiling`] | what may no certificate exceed, however valid? |
 //! | [`epoch`] | what has the authority revoked, and how old is that knowledge? |
@@ -32,9 +33,15 @@ pub mod decision;
 pub mod digest;
 pub mod epoch;
 pub mod epoch_envelope;
+pub mod execution;
+pub mod fence;
+pub mod identity;
 pub mod key;
 pub mod proto;
 pub mod reason;
 pub mod sab;
 mod spiffe_id;
+mod sync;
+pub mod target;
 pub mod timestamp;
+pub mod tls;

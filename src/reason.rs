@@ -284,6 +284,9 @@ reasons! {
     Expired "expired" Authorization Agent Never
         "The certificate's or the contract's validity has ended."
         "Propose again.";
+    DeadlinePassed "deadline_passed" Authorization Operator Never
+        "The contract's deadline passed between the decision and the call: nothing was sent."
+        "Look at what made the broker or the target slow; propose again.";
     ClockSkew "clock_skew" Authorization Operator Later
         "The broker's clock and the authority's differ by more than the bound, or the broker's clock was stepped."
         "Synchronize the clocks of broker and authority.";

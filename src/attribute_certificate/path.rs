@@ -300,7 +300,7 @@ fn path(
 
 /// What the path algorithm does not look at in an intermediate: whether its key may sign certificates, and whether it
 /// speaks for this trust domain (X509-SVID section 4.2: a signing certificate's SPIFFE ID has no path).
-fn intermediate(octets: &[u8], trust_domain: &TrustDomain) -> Result<(), Denial> {
+pub(crate) fn intermediate(octets: &[u8], trust_domain: &TrustDomain) -> Result<(), Denial> {
     let deny = |detail: &str| Err(Denial::new(Reason::AuthorityUntrusted, format!("an intermediate {detail}")));
     let certificate = read(octets)?;
     if let Some((_, usage)) = extension::<KeyUsage>(&certificate, "keyUsage")?

@@ -1,6 +1,6 @@
 use seb::decision::{PermittedCall, Terms};
 
-fn forge(terms: Terms) -> PermittedCall {
+fn forge(terms: Box<Terms>) -> PermittedCall {
     PermittedCall { terms }
 }
 

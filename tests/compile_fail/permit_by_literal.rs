@@ -1,6 +1,6 @@
 use seb::decision::{Permit, Terms};
 
-fn forge(terms: Terms) -> Permit {
+fn forge(terms: Box<Terms>) -> Permit {
     Permit { terms }
 }
 

@@ -1,0 +1,55 @@
+//! What the broker asks of the systems that it changes.
+//!
+//! A driver of a target implements [`Target`]. What must be true of every driver:
+//!
+//! - It sends what the [`PermittedCall`] says and nothing else, under the [`ExecutionIdentity`] that was minted for it and
+//!   no other, once.
+//! - It asks the [`Fence`] immediately before the first octet of the request goes to the socket, and sends nothing if the
+//!   fence denies (I1, I2): see [`FencedIo`].
+//! - It never guesses (I6): once an octet of the request may have been sent, anything but the target's complete and
+//!   credible answer is [`Performed::Unknown`]. It never sends a request twice.
+
+mod fence;
+pub mod sandbox;
+
+use std::collections::BTreeSet;
+
+use futures::future::BoxFuture;
+
+pub use self::fence::{Fence, FencedIo, Passage};
+use crate::contract::{Call, Pointer, Resource, TargetKind};
+use crate::decision::{LiveState, PermittedCall, Terms};
+pub use crate::execution::{Evidence, Grade, Performed, Rejection};
+use crate::identity::ExecutionIdentity;
+
+/// A target, as the broker sees it. One value serves all executions, concurrently.
+pub trait Target: Send + Sync {
+    /// The kind of target that it drives; the broker gives it calls of this kind only.
+    fn kind(&self) -> TargetKind;
+
+    /// How far this very call is held against its baseline. A plain function of the call.
+    ///
+    /// For an [`Grade::Atomic`] call the broker may leave out [`Target::read`], and decide by
+    /// [`LiveState::Deferred`].
+    fn grade(&self, call: &Call) -> Grade;
+
+    /// The object as it is now, by the process's own identity, which can only read; of its fields those that `fields`
+    /// names. [`LiveState::Unknown`] where it cannot be read, for whatever reason and after a bounded time; never
+    /// [`LiveState::Deferred`].
+    fn read<'a>(&'a self, resource: &'a Resource, fields: &'a BTreeSet<Pointer>) -> BoxFuture<'a, LiveState>;
+
+    /// Makes the call, once.
+    ///
+    /// Ends at the latest a little after the call's deadline, and waits for nothing after it. Its future must be run to
+    /// its end: what was sent when it is dropped is as good as [`Performed::Unknown`].
+    fn perform<'a>(
+        &'a self,
+        call: PermittedCall,
+        identity: ExecutionIdentity,
+        fence: &'a dyn Fence,
+    ) -> BoxFuture<'a, Performed>;
+
+    /// What the target itself knows of an earlier call, of which these were the terms. May be asked any number of times,
+    /// after a restart as well, and changes nothing.
+    fn evidence<'a>(&'a self, terms: &'a Terms) -> BoxFuture<'a, Evidence>;
+}

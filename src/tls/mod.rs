@@ -1,0 +1,182 @@
+//! Mutual TLS between SPIFFE identities, and nothing else.
+//!
+//! What must be true:
+//!
+//! - TLS 1.3 only, both sides authenticated: a client without a certificate fails the handshake. No identity, no answer.
+//! - A peer is who a verified leaf X509-SVID says, by the bundle of its own trust domain and of no other; DNS names and
+//!   addresses have no say. A client names the servers that it expects, and an empty list admits nobody.
+//! - The identity of either side, and the bundles, are those of the moment of the handshake: see [`Identities`].
+//! - No handshake is abbreviated (no tickets, no resumption, no early data), so that nobody is admitted by a certificate
+//!   that was verified earlier; and a connection ends with the certificate of its client ([`Connection`]).
+//! - What the execution CA issued is an execution identity or nothing ([`Issued`]).
+
+mod connect;
+mod incoming;
+mod verify;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::NoServerSessionStorage;
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::{CertificateDer, ServerName};
+use spiffe::SpiffeId;
+
+pub use self::connect::{Connector, connect};
+pub use self::incoming::{Connection, Incoming, Limits, Origin, incoming};
+use self::verify::{ClientVerifier, Newest, One, ServerVerifier};
+use crate::decision::MutationId;
+use crate::digest::Digest;
+use crate::identity::{ExecutionIdentity, Identities, InvalidLeaf, Leaf, Serial, mutation_of};
+
+/// HTTP/2, as ALPN names it.
+pub const H2: &[u8] = b"h2";
+
+/// HTTP/1.1, as ALPN names it.
+pub const HTTP11: &[u8] = b"http/1.1";
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+
+/// A configuration for TLS could not be made: the cryptographic library lacks TLS 1.3.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS cannot be configured")]
+pub struct TlsError(#[from] rustls::Error);
+
+/// Who is at the other end of a connection, by its verified certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    leaf: Leaf,
+    issued: Issued,
+}
+
+/// Where the path of a certificate ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Issued {
+    /// In the bundle of its trust domain.
+    Bundle,
+    /// In the execution CA, whose bundle this side knows; its path is that of an execution identity.
+    ExecutionCa,
+}
+
+impl Peer {
+    /// The SPIFFE ID.
+    pub const fn id(&self) -> &SpiffeId {
+        &self.leaf.id
+    }
+
+    /// SHA-256 of the public key (SubjectPublicKeyInfo).
+    pub const fn key(&self) -> Digest {
+        self.leaf.key
+    }
+
+    /// The serial number of the certificate.
+    pub const fn serial(&self) -> &Serial {
+        &self.leaf.serial
+    }
+
+    /// Everything that the certificate says.
+    pub const fn leaf(&self) -> &Leaf {
+        &self.leaf
+    }
+
+    /// Where the certificate's path ends.
+    pub const fn issued(&self) -> Issued {
+        self.issued
+    }
+
+    /// The mutation that this identity was minted for, by the execution CA; none for every other identity, whatever its
+    /// SPIFFE ID.
+    pub fn mutation(&self) -> Option<MutationId> {
+        match self.issued {
+            Issued::ExecutionCa => mutation_of(&self.leaf.id),
+            Issued::Bundle => None,
+        }
+    }
+}
+
+/// What the chain of a connection says of the peer, where the handshake already verified it (`peer_certificates`).
+///
+/// # Errors
+/// If there is no leaf X509-SVID.
+pub fn peer(chain: &[CertificateDer<'_>]) -> Result<Peer, InvalidLeaf> {
+    let leaf = Leaf::read(chain.first().map_or(&[][..], |leaf| leaf.as_ref()))?;
+    Ok(Peer { leaf, issued: Issued::Bundle })
+}
+
+/// The configuration of a server. `protocols` are those of ALPN, the preferred one first.
+///
+/// # Errors
+/// If the cryptographic library lacks TLS 1.3.
+pub fn server_config(identities: &Identities, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
+    server(identities, protocols, Arc::default())
+}
+
+/// The configuration of one handshake, which puts the peer into `seen`.
+fn server(
+    identities: &Identities,
+    protocols: &[&[u8]],
+    seen: Arc<OnceLock<Peer>>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let verifier = ClientVerifier::new(identities.clone(), seen);
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(Newest(identities.clone())));
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(Arc::new(config))
+}
+
+/// The configuration of a client with this process's own identity, which accepts exactly the servers `expected`.
+///
+/// # Errors
+/// If the cryptographic library lacks TLS 1.3.
+pub fn client_config(
+    identities: &Identities,
+    expected: impl IntoIterator<Item = SpiffeId>,
+    protocols: &[&[u8]],
+) -> Result<Arc<ClientConfig>, TlsError> {
+    client(identities, expected.into_iter().collect(), protocols, Arc::new(Newest(identities.clone())))
+}
+
+/// The configuration of one connection with an execution identity, which is given up to it. The bundles are those of
+/// `identities`, this process's own.
+///
+/// # Errors
+/// If the cryptographic library lacks TLS 1.3.
+pub fn execution_client_config(
+    identity: ExecutionIdentity,
+    identities: &Identities,
+    expected: impl IntoIterator<Item = SpiffeId>,
+    protocols: &[&[u8]],
+) -> Result<Arc<ClientConfig>, TlsError> {
+    client(identities, expected.into_iter().collect(), protocols, Arc::new(One(identity.into_certified())))
+}
+
+fn client(
+    identities: &Identities,
+    expected: BTreeSet<SpiffeId>,
+    protocols: &[&[u8]],
+    resolver: Arc<dyn rustls::client::ResolvesClientCert>,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(identities.clone(), expected)))
+        .with_client_cert_resolver(resolver);
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    config.resumption = Resumption::disabled();
+    config.enable_sni = false;
+    config.enable_early_data = false;
+    Ok(Arc::new(config))
+}
+
+/// What a client calls every server: names have no say, and are not sent.
+fn server_name() -> ServerName<'static> {
+    ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into())
+}
