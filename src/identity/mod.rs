@@ -151,3 +151,6 @@ impl fmt::Debug for Svid {
         f.debug_struct("Svid").field("leaf", &self.leaf).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

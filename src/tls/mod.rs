@@ -180,3 +180,6 @@ fn client(
 fn server_name() -> ServerName<'static> {
     ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into())
 }
+
+#[cfg(test)]
+mod tests;
