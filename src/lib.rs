@@ -13,6 +13,7 @@
 //! | module | what it answers |
 //! |---|---|
 //! | [`execution`] | what follows in one execution, after each thing that can happen? |
+//! | [`record`] | what was decided and done, so that nobody can change it unseen, and anybody can derive it again? |
 //! | [`decision`] | may this call be made, and if not, for which reasons? |
 //! | [`ceiling`] | what may no certificate exceed, however valid? |
 //! | [`epoch`] | what has the authority revoked, and how old is that knowledge? |
@@ -23,6 +24,7 @@
 //! | [`digest`], [`timestamp`] | the two values that everything else is made of |
 //!
 //! [`cli`] is what the two binaries parse and print; [`sab`] is the reference authority.
+//! [`store`] keeps records and what else must not be forgotten. [`cli`] is what the two binaries parse and print.
 
 pub mod attribute_certificate;
 pub mod ceiling;
@@ -39,8 +41,10 @@ pub mod identity;
 pub mod key;
 pub mod proto;
 pub mod reason;
+pub mod record;
 pub mod sab;
 mod spiffe_id;
+pub mod store;
 mod sync;
 pub mod target;
 pub mod timestamp;

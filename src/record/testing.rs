@@ -1,0 +1,91 @@
+//! What tests of the crate need to make records.
+
+use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+use spiffe::SpiffeId;
+
+use super::{About, Decided, Draft, KeyBinding, Kind, PublicKey, State, Subject, genesis};
+use crate::attribute_certificate::SignatureAlgorithm;
+use crate::contract::Json;
+use crate::decision::MutationId;
+use crate::digest::Digest;
+use crate::key::SigningKey;
+use crate::timestamp::Timestamp;
+
+pub(crate) const BROKER: &str = "spiffe://example.org/seb";
+pub(crate) const AGENT: &str = "spiffe://example.org/agent/deployer";
+pub(crate) const AUTHORITY: &str = "spiffe://example.org/sab";
+
+pub(crate) fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_seconds(1_790_000_000 + seconds).unwrap()
+}
+
+pub(crate) fn id(text: &str) -> SpiffeId {
+    SpiffeId::new(text).unwrap()
+}
+
+pub(crate) fn key() -> SigningKey {
+    SigningKey::generate(SignatureAlgorithm::Ed25519).unwrap()
+}
+
+/// The same key once more: it cannot be cloned.
+pub(crate) fn again(key: &SigningKey) -> SigningKey {
+    SigningKey::from_pkcs8_pem(&key.to_pkcs8_pem().unwrap()).unwrap()
+}
+
+pub(crate) fn public(key: &SigningKey) -> PublicKey {
+    PublicKey::from_spki(&key.public_key().unwrap()).unwrap()
+}
+
+/// An X.509-SVID of `spiffe_id` that signed itself, and its key.
+pub(crate) fn svid(spiffe_id: &str) -> (SigningKey, Vec<u8>) {
+    let key = SigningKey::generate(SignatureAlgorithm::EcdsaP256Sha256).unwrap();
+    let pair = KeyPair::from_pem(&key.to_pkcs8_pem().unwrap()).unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "broker");
+    params.subject_alt_names = vec![SanType::URI(spiffe_id.try_into().unwrap())];
+    (key, params.self_signed(&pair).unwrap().der().to_vec())
+}
+
+/// The first record of a log that `key` signs.
+pub(crate) fn genesis_of(key: &SigningKey) -> Draft {
+    let (identity, certificate) = svid(BROKER);
+    let binding = KeyBinding { broker: id(BROKER), key: public(key), time: at(0) };
+    let proof = identity.sign(&binding.to_be_signed()).unwrap();
+    genesis(binding, vec![certificate], &proof).unwrap()
+}
+
+/// A record that says little.
+pub(crate) fn plain(kind: Kind, seconds: u64) -> Draft {
+    Draft {
+        kind,
+        time: at(seconds),
+        subjects: vec![Subject::new("call", Digest::of(b"call"))],
+        about: About::default(),
+        body: Json::object([("note", Json::from("nothing"))]),
+        artefacts: Vec::new(),
+    }
+}
+
+pub(crate) fn mutation(certificate: Digest, ordinal: u32) -> MutationId {
+    MutationId::derive(&certificate, &"main".parse().unwrap(), ordinal)
+}
+
+pub(crate) fn allow(certificate: Digest, ordinal: u32, seconds: u64) -> Draft {
+    let about = About {
+        agent: Some(id(AGENT)),
+        authority: Some(id(AUTHORITY)),
+        target: Some("production".parse().unwrap()),
+        resource: Some("services/checkout".to_owned()),
+        certificate: Some(certificate),
+        mutation_id: Some(mutation(certificate, ordinal)),
+        decision: Some(Decided::Allow),
+        ..About::default()
+    };
+    Draft { about, ..plain(Kind::Decision, seconds) }
+}
+
+pub(crate) fn outcome_of(certificate: Digest, ordinal: u32, state: State, seconds: u64) -> Draft {
+    let decision = allow(certificate, ordinal, seconds);
+    let about = About { decision: None, state: Some(state), ..decision.about };
+    Draft { about, ..plain(Kind::Outcome, seconds) }
+}
