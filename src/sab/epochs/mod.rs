@@ -6,8 +6,10 @@
 //! - `revoke` answers when every broker that could act by an older statement has acknowledged the newer one, or when the
 //!   older one has become stale wherever it may be ([`Timing::lease`]). From then on nothing that it covers starts.
 
+mod driver;
 mod machine;
 
+pub use driver::{EpochError, Epochs, Listener, Revoked, Signed};
 pub use machine::{
     Acknowledgement, Durable, IssueError, Machine, Moment, NeverIssued, Revocation, RevokeError, StreamId, Timing,
 };
