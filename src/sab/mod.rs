@@ -3,6 +3,7 @@
 //! It admits what agents propose, by policy, and signs certificates over what it admitted. It cannot perform anything:
 //! its only access to a target is to read.
 
+pub mod airlock;
 pub mod authority;
 pub mod epochs;
 pub mod ledger;

@@ -102,7 +102,7 @@ impl Epochs {
         authority: watch::Receiver<Arc<Authority>>,
         timing: Timing,
         brokers: BTreeSet<SpiffeId>,
-        policies: Digest,
+        policies: Option<Digest>,
     ) -> Result<Self, EpochError> {
         let now = clock::now()?;
         let durable = ledger.epochs().await.map_err(EpochError::Ledger)?.unwrap_or_else(|| Durable::beginning(now));
@@ -113,7 +113,11 @@ impl Epochs {
         let (commands, receiver) = mpsc::channel(QUEUE);
         let mut task =
             Task { machine, ledger, authority, started: Instant::now(), newest, state, waiting: Vec::new(), clock: now };
-        task.policies(policies).await?;
+        match policies {
+            Some(digest) => task.policies(digest).await?,
+            // Nothing is admitted; what was admitted before stays as good as it was.
+            None => task.issue().await?,
+        }
         tokio::spawn(task.run(receiver));
         Ok(Self { commands, newest: newest_receiver, state: state_receiver })
     }

@@ -15,6 +15,8 @@ use crate::digest::Digest;
 
 /// The most octets of one file.
 const MAX_FILE: u64 = 256 * 1024;
+/// The most octets of all files.
+const MAX_SET: usize = 4 * 1024 * 1024;
 /// The most files.
 const MAX_FILES: usize = 64;
 /// The annotations that mean something.
@@ -91,8 +93,8 @@ impl PolicyFiles {
                 return Err(content(&path, "is larger than 256 KiB"));
             }
             files.insert(name.to_owned(), text);
-            if files.len() > MAX_FILES {
-                return Err(content(folder, "holds more than 64 policy files"));
+            if files.len() > MAX_FILES || files.values().map(String::len).sum::<usize>() > MAX_SET {
+                return Err(content(folder, "holds more than 64 policy files, or 4 MiB"));
             }
         }
         Ok(Self(files))
@@ -106,6 +108,12 @@ impl PolicyFiles {
     /// The names and texts, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// The schema and the files, as JSON: what a record keeps of them.
+    pub fn to_json(&self) -> String {
+        let files: BTreeMap<&str, &str> = self.iter().collect();
+        serde_json::json!({ "schema": SCHEMA, "files": files }).to_string()
     }
 
     /// The SHA-256 of the schema and of every file by name and content.
