@@ -6,6 +6,7 @@
 mod certificate;
 mod issue;
 pub mod sab;
+mod sab_policy;
 pub mod seb;
 
 use std::fmt::Display;

@@ -16,9 +16,6 @@ pub enum AirlockError {
     /// The text is no proposal.
     #[error("the proposal cannot be read")]
     Proposal(#[from] InvalidProposal),
-    /// The agent has too many proposals under way.
-    #[error("{0} proposals of this agent are being decided: wait for one of them")]
-    Busy(u32),
     /// The agent has too many proposals that wait for people.
     #[error("{0} proposals of this agent wait for people: let them be decided first")]
     TooManyPending(u32),

@@ -9,13 +9,13 @@
 //!   contract, never from the proposal's word.
 //! - A fact that is missing admits nothing (I9): an object that cannot be read, policies that are being exchanged, a
 //!   record that cannot be written.
-//! - One agent cannot keep the authority from others: proposals at one time, and pending ones, are bounded for each.
+//! - One agent cannot keep people from the proposals of others: pending ones are bounded for each.
 
 mod draft;
 mod error;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
@@ -52,8 +52,6 @@ pub struct KnownTarget {
 /// How much the airlock takes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// The most proposals of one agent that are worked on at one time.
-    pub concurrent_per_agent: u32,
     /// The most proposals of one agent that wait for people.
     pub pending_per_agent: u32,
     /// How long a proposal waits for people.
@@ -79,7 +77,6 @@ pub struct Airlock<S> {
     ledger: Ledger,
     store: Arc<S>,
     authority: watch::Receiver<Arc<Authority>>,
-    busy: Mutex<BTreeMap<SpiffeId, u32>>,
 }
 
 /// What was decided, and what the record of it needs.
@@ -91,24 +88,6 @@ struct Decided {
     contract: Option<Contract>,
     proposal: Proposal,
     broker: Option<SpiffeId>,
-}
-
-/// One of an agent's proposals that are worked on.
-struct Turn<'a> {
-    busy: &'a Mutex<BTreeMap<SpiffeId, u32>>,
-    agent: SpiffeId,
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = busy.get_mut(&self.agent) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                busy.remove(&self.agent);
-            }
-        }
-    }
 }
 
 impl InForce {
@@ -137,9 +116,8 @@ impl<S: Store> Airlock<S> {
         authority: watch::Receiver<Arc<Authority>>,
     ) -> (Self, Vec<Fault>) {
         let (in_force, faults) = InForce::load(files);
-        let busy = Mutex::default();
         let policies = watch::Sender::new(Arc::new(in_force));
-        (Self { bounds, targets, policies, epochs, ledger, store, authority, busy }, faults)
+        (Self { bounds, targets, policies, epochs, ledger, store, authority }, faults)
     }
 
     /// Puts other policies in force. Where something is wrong with them everything is refused from now on, and the policy
@@ -166,7 +144,6 @@ impl<S: Store> Airlock<S> {
     /// # Errors
     /// No decision was made: see [`AirlockError`]. A refusal is no error, but an [`Entry`] in that state.
     pub async fn propose(&self, peer: &Peer, text: &str, bind_to_key: bool) -> Result<Entry, AirlockError> {
-        let _turn = self.turn(&peer.id)?;
         let proposal = Proposal::parse(text)?;
         // In this order: policies that are newer than the epochs would give a certificate of a past epoch.
         let epochs = self.epochs.state();
@@ -230,16 +207,6 @@ impl<S: Store> Airlock<S> {
             self.ledger.end(&entry).await?;
         }
         Ok(overdue.len())
-    }
-
-    fn turn(&self, agent: &SpiffeId) -> Result<Turn<'_>, AirlockError> {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = busy.entry(agent.clone()).or_insert(0);
-        if *count >= self.bounds.concurrent_per_agent {
-            return Err(AirlockError::Busy(self.bounds.concurrent_per_agent));
-        }
-        *count = count.saturating_add(1);
-        Ok(Turn { busy: &self.busy, agent: agent.clone() })
     }
 
     /// The live state of each step's object, one after the other.
