@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{Exit, Output, certificate};
+use super::{Exit, Output, certificate, sandbox, trust_domain};
 
 /// Sovereign Execution Broker: performs certified mutations for agents that hold no authority
 #[derive(Debug, Parser)]
@@ -23,6 +23,11 @@ enum Topic {
     /// Look at attribute certificates, and verify them offline
     #[command(subcommand)]
     Certificate(certificate::Command),
+    /// Begin a trust domain of your own, and issue identities in it
+    #[command(subcommand)]
+    TrustDomain(trust_domain::Command),
+    /// Serve the sandbox, a target that admits only the broker's executions
+    Sandbox(sandbox::Command),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -38,6 +43,8 @@ impl Command {
     pub fn run(self, out: &mut impl Write) -> anyhow::Result<Exit> {
         match self.topic {
             Topic::Certificate(command) => command.run(self.output.format, out),
+            Topic::TrustDomain(command) => command.run(self.output.format, out),
+            Topic::Sandbox(command) => command.run(self.output.format, out),
             Topic::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "seb", out);
                 Ok(Exit::Success)
