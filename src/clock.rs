@@ -1,4 +1,4 @@
-//! The only wall clock.
+//! The only clocks: the wall clock, and the monotonic one.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,4 +12,9 @@ use crate::timestamp::{InvalidTimestamp, Timestamp};
 pub fn now() -> Result<Timestamp, InvalidTimestamp> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The monotonic clock: for ages and deadlines. It stands still while tests pause the runtime's time.
+pub fn monotonic() -> tokio::time::Instant {
+    tokio::time::Instant::now()
 }
