@@ -6,6 +6,7 @@
 mod certificate;
 mod issue;
 pub mod sab;
+mod sab_policy;
 mod sandbox;
 pub mod seb;
 mod trust_domain;
