@@ -1,6 +1,6 @@
 //! One execution, as a state machine without I/O: events in, effects out.
 //!
-//! The driver ([`crate::broker`]) performs each effect and reports what came of it; the machine says what follows. Its
+//! The driver (`crate::broker`) performs each effect and reports what came of it; the machine says what follows. Its
 //! order is the order of the design, and no event can change it:
 //!
 //! 1. the use is consumed and the `decision` record is durable ([`Effect::Claim`]) before anything else (I1, I3);

@@ -17,11 +17,13 @@
 //! | [`decision`] | may this call be made, and if not, for which reasons? |
 //! | [`ceiling`] | what may no certificate exceed, however valid? |
 //! | [`epoch`] | what has the authority revoked, and how old is that knowledge? |
+//! | [`epoch_envelope`] | did a trusted authority sign this epoch statement? |
 //! | [`attribute_certificate`] | who certified what, for whom, until when? |
 //! | [`contract`] | which exact call, with which values free to choose, from which baseline? |
 //! | [`reason`] | the closed list of reasons for a refusal, in the order in which they are answered |
 //! | [`digest`], [`timestamp`] | the two values that everything else is made of |
 //!
+//! [`cli`] is what the two binaries parse and print; [`sab`] is the reference authority.
 //! [`store`] keeps records and what else must not be forgotten. [`cli`] is what the two binaries parse and print.
 
 pub mod attribute_certificate;
@@ -34,6 +36,7 @@ pub mod contract;
 pub mod decision;
 pub mod digest;
 pub mod epoch;
+pub mod epoch_envelope;
 pub mod execution;
 pub mod fence;
 pub mod grpc;
@@ -44,6 +47,7 @@ pub mod proto;
 pub mod reason;
 pub mod reconcile;
 pub mod record;
+pub mod sab;
 mod spiffe_id;
 pub mod store;
 mod sync;

@@ -30,6 +30,7 @@ const EDGES: &[&str] = &[
     "key",
     "proto",
     "reconcile",
+    "sab",
     "store",
     "sync",
     "target",

@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod issue;
 pub mod sab;
+mod sab_policy;
 mod sandbox;
 pub mod seb;
 mod trust_domain;

@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{Exit, Output, issue};
+use super::{Exit, Output, issue, sab_policy};
 
 /// Sovereign Assurance Boundary, the reference authority: admits proposals by signing certificates
 #[derive(Debug, Parser)]
@@ -22,6 +22,9 @@ pub struct Command {
 enum Topic {
     /// Issue an attribute certificate over a contract, from files and without a server
     Issue(Box<issue::Command>),
+    /// Look at policy sets
+    #[command(subcommand)]
+    Policy(sab_policy::Command),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -37,6 +40,7 @@ impl Command {
     pub fn run(self, out: &mut impl Write) -> anyhow::Result<Exit> {
         match self.topic {
             Topic::Issue(command) => command.run(self.output.format, out),
+            Topic::Policy(command) => command.run(self.output.format, out),
             Topic::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "sab", out);
                 Ok(Exit::Success)

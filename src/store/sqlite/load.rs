@@ -12,7 +12,7 @@ use super::read::{EXECUTION, digest, execution, millis, time};
 use crate::digest::Digest;
 use crate::record::Head;
 use crate::spiffe_id;
-use crate::store::ledger::{Activity, Ledger, Op, Place, window_start};
+use crate::store::ledger::{Ledger, Op, Place, window_start};
 use crate::store::{Claim, RateLimit, StoreError};
 
 /// The ledger for `ops`, in the transaction that is open on `connection`.

@@ -1,0 +1,12 @@
+//! The reference authority: the Sovereign Assurance Boundary.
+//!
+//! It admits what agents propose, by policy, and signs certificates over what it admitted. It cannot perform anything:
+//! its only access to a target is to read.
+
+pub mod airlock;
+pub mod authority;
+pub mod epochs;
+pub mod ledger;
+pub mod period;
+pub mod policy;
+pub mod proposal;
