@@ -5,6 +5,7 @@
 
 mod certificate;
 mod issue;
+mod records;
 pub mod sab;
 pub mod seb;
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{Exit, Output, certificate};
+use super::{Exit, Output, certificate, records};
 
 /// Sovereign Execution Broker: performs certified mutations for agents that hold no authority
 #[derive(Debug, Parser)]
@@ -23,6 +23,9 @@ enum Topic {
     /// Look at attribute certificates, and verify them offline
     #[command(subcommand)]
     Certificate(certificate::Command),
+    /// Look at the log of a broker, verify it, and derive its decisions again
+    #[command(subcommand)]
+    Records(records::Command),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -38,6 +41,7 @@ impl Command {
     pub fn run(self, out: &mut impl Write) -> anyhow::Result<Exit> {
         match self.topic {
             Topic::Certificate(command) => command.run(self.output.format, out),
+            Topic::Records(command) => command.run(self.output.format, out),
             Topic::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "seb", out);
                 Ok(Exit::Success)

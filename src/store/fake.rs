@@ -7,9 +7,7 @@ use spiffe::SpiffeId;
 use tokio::sync::{Notify, watch};
 
 use super::ledger::{Change, Done, Effect, Ledger, Op, Sealer, window_start};
-use super::{
-    Claim, Claimed, EpochAppended, EpochMark, Execution, Filter, Query, Record, Store, StoreError, UseKey, Windows,
-};
+use super::{Claim, Claimed, EpochAppended, EpochMark, Execution, Query, Record, Store, StoreError, UseKey, Windows};
 use crate::decision::{MutationId, RateCount, Rates, Uses};
 use crate::digest::Digest;
 use crate::execution::State;
@@ -119,28 +117,6 @@ impl Stored {
 
     fn count(&self, which: impl Fn(&Execution) -> bool) -> u64 {
         self.ledger.executions.values().filter(|execution| which(execution)).count() as u64
-    }
-}
-
-impl Filter {
-    /// Whether a record matches.
-    fn matches(&self, statement: &Statement) -> bool {
-        fn same<T: PartialEq>(wanted: &Option<T>, found: &Option<T>) -> bool {
-            wanted.is_none() || wanted == found
-        }
-        let about = &statement.about;
-        self.since.is_none_or(|since| statement.time >= since)
-            && self.until.is_none_or(|until| statement.time <= until)
-            && self.kind.is_none_or(|kind| statement.kind == kind)
-            && same(&self.agent, &about.agent)
-            && same(&self.authority, &about.authority)
-            && same(&self.target, &about.target)
-            && same(&self.resource, &about.resource)
-            && same(&self.certificate, &about.certificate)
-            && same(&self.mutation_id, &about.mutation_id)
-            && same(&self.decision, &about.decision)
-            && same(&self.state, &about.state)
-            && same(&self.reason, &about.reason)
     }
 }
 
