@@ -164,7 +164,8 @@ impl Store for Fake {
         windows: Windows,
         now: Timestamp,
     ) -> Result<Rates, StoreError> {
-        let count = |executions: u64, per_seconds| RateCount { executions: executions as u32, per_seconds };
+        let count =
+            |executions: u64, per_seconds| RateCount { executions: u32::try_from(executions).unwrap(), per_seconds };
         Ok(self.read(|stored| {
             let after = |seconds| window_start(now, seconds);
             let of_agent = stored.count(|e| e.agent == *agent && e.decided_at > after(windows.agent_seconds));

@@ -1,6 +1,7 @@
 //! `seb records verify` and `seb records replay`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -69,12 +70,10 @@ impl Verify {
         let mut intact: BTreeMap<Digest, bool> = BTreeMap::new();
         let verified = self.against.verify(&mut source, |source, statement| {
             for reference in statement.artefacts.iter().filter(|_| self.artefacts) {
-                if !intact.contains_key(&reference.digest) {
-                    let there = match source.artefact(&reference.digest) {
-                        Ok(Some(artefact)) => artefact.octets().len() == usize::try_from(reference.size)?,
-                        Ok(None) | Err(_) => false,
-                    };
-                    intact.insert(reference.digest, there);
+                if let Entry::Vacant(unseen) = intact.entry(reference.digest) {
+                    let found = source.artefact(&reference.digest).ok().flatten();
+                    let size = found.map(|artefact| artefact.reference().size);
+                    unseen.insert(size == Some(reference.size));
                 }
             }
             Ok(())
