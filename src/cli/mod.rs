@@ -4,9 +4,12 @@
 //! terminal only. `--output json` prints one JSON document on one line, whose fields are stable.
 
 mod certificate;
+mod client;
 mod issue;
+mod proposals;
 pub mod sab;
 mod sab_policy;
+mod sab_serve;
 mod sandbox;
 pub mod seb;
 mod trust_domain;

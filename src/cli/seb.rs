@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{Exit, Output, certificate, sandbox, trust_domain};
+use super::{Exit, Output, certificate, proposals, sandbox, trust_domain};
 
 /// Sovereign Execution Broker: performs certified mutations for agents that hold no authority
 #[derive(Debug, Parser)]
@@ -26,6 +26,9 @@ enum Topic {
     /// Begin a trust domain of your own, and issue identities in it
     #[command(subcommand)]
     TrustDomain(trust_domain::Command),
+    /// Act as an agent
+    #[command(subcommand)]
+    Agent(Agent),
     /// Serve the sandbox, a target that admits only the broker's executions
     Sandbox(sandbox::Command),
     /// Print a completion script for a shell
@@ -33,6 +36,12 @@ enum Topic {
         /// The shell
         shell: Shell,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum Agent {
+    /// Propose a change to the authority; if it is admitted, the certificate is the answer
+    Propose(Box<proposals::Propose>),
 }
 
 impl Command {
@@ -44,6 +53,7 @@ impl Command {
         match self.topic {
             Topic::Certificate(command) => command.run(self.output.format, out),
             Topic::TrustDomain(command) => command.run(self.output.format, out),
+            Topic::Agent(Agent::Propose(command)) => command.run(self.output.format, out),
             Topic::Sandbox(command) => command.run(self.output.format, out),
             Topic::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "seb", out);

@@ -84,6 +84,16 @@ impl SabConfig {
         config::load(path, Self::read)
     }
 
+    /// What is wrong with the policies that it names, which does not keep the authority from starting: it then refuses
+    /// every proposal, and revokes as ever.
+    pub fn policy_faults(&self) -> Vec<String> {
+        match PolicyFiles::read(&self.policies).map(|files| files.load()) {
+            Ok(Ok(_)) => Vec::new(),
+            Ok(Err(faults)) => faults.iter().map(ToString::to_string).collect(),
+            Err(error) => vec![chain(&error)],
+        }
+    }
+
     /// What the configuration consists of, for its documentation.
     pub fn describe() -> Vec<KeyDoc> {
         config::describe(Self::read)
@@ -183,19 +193,7 @@ fn read_authority(table: &mut Table<'_>) -> Option<Option<PathBuf>> {
 
 fn read_policies(table: &mut Table<'_>) -> Option<PathBuf> {
     let meaning = "The folder with the policies, `*.cedar`; they are read again on SIGHUP.";
-    let folder = table.required("folder", PathTo::Folder, meaning)?;
-    if table.files() == Files::Ignore {
-        return Some(folder);
-    }
-    let faults = match PolicyFiles::read(&folder).map(|files| files.load()) {
-        Ok(Ok(_)) => return Some(folder),
-        Ok(Err(faults)) => faults.iter().map(ToString::to_string).collect(),
-        Err(error) => vec![chain(&error)],
-    };
-    for fault in faults {
-        table.refuse::<()>("folder", fault, Some("`sab policy check` looks at policies alone"));
-    }
-    None
+    table.required("folder", PathTo::Folder, meaning)
 }
 
 fn read_timing(table: &mut Table<'_>) -> Option<Timing> {
