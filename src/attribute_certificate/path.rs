@@ -243,8 +243,8 @@ fn trusted<'l, 't>(
         let detail = format!("there is no bundle of `{}`", authority.id.trust_domain());
         return Err(Denial::new(Reason::AuthorityUntrusted, detail));
     };
-    let leaf = webpki::EndEntityCert::try_from(leaf)
-        .map_err(|error| Denial::new(Reason::ChainEncoding, error.to_string()))?;
+    let leaf =
+        webpki::EndEntityCert::try_from(leaf).map_err(|error| Denial::new(Reason::ChainEncoding, error.to_string()))?;
     path(&leaf, intermediates, bundle, now)?;
     Ok((leaf, bundle))
 }

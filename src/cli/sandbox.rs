@@ -44,8 +44,7 @@ impl Command {
             let own = tls::peer(identities.borrow().svid().chain())?;
             server.seed(&config.objects(), &own).await.map_err(|problem| anyhow::anyhow!("objects: {problem}"))?;
             let address = self.listen.unwrap_or(config.listen);
-            let listener =
-                TcpListener::bind(address).await.with_context(|| format!("cannot listen on `{address}`"))?;
+            let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on `{address}`"))?;
             let incoming = tls::incoming(listener, identities, PROTOCOLS, Limits::default())?;
             let address = incoming.local_addr();
             match format {

@@ -121,8 +121,7 @@ impl SabConfig {
         let timing = root.table("epochs", "How certificates are revoked.", read_timing);
         let bounds = root.table("proposals", "How much the authority takes on.", read_bounds);
         let roles = root.table("roles", "Who may call what, by SPIFFE ID; an empty list admits nobody.", |table| {
-            let mut role =
-                |name: &str, meaning: &str| table.default(name, ListOf(Ids, MAX_NAMED), "[]", meaning);
+            let mut role = |name: &str, meaning: &str| table.default(name, ListOf(Ids, MAX_NAMED), "[]", meaning);
             let agents = role("agents", "Who may propose.");
             let operators = role("operators", "Who may revoke, and see every proposal.");
             Some(Roles { agents: agents?, operators: operators?, ..Roles::default() })
@@ -157,8 +156,7 @@ impl StoreConfig {
         let records = table.required("records", PathTo::NewFile, meaning);
         let meaning = "The SQLite database of epochs and proposals; it is created if it is missing.";
         let ledger = table.required("ledger", PathTo::NewFile, meaning);
-        let meaning =
-            "The private key that signs records, in PEM; it is created, readable for its owner alone, if it is missing.";
+        let meaning = "The private key that signs records, in PEM; it is created, readable for its owner alone, if it is missing.";
         let record_key = table.required("record_key", PathTo::NewFile, meaning);
         let (records, ledger, record_key) = (records?, ledger?, record_key?);
         if records == ledger || records == record_key || ledger == record_key {
@@ -231,12 +229,7 @@ fn read_bounds(table: &mut Table<'_>) -> Option<Bounds> {
     let meaning = "The longest validity of a certificate, whatever policies say.";
     let max_validity = time("max_validity", "1s", "365d", "\"30d\"", meaning);
     let read = time("read_timeout", "10ms", "1m", "\"5s\"", "The longest wait for the live state of one object.");
-    Some(Bounds {
-        pending_per_agent: pending_per_agent?,
-        pending: pending?,
-        max_validity: max_validity?,
-        read: read?,
-    })
+    Some(Bounds { pending_per_agent: pending_per_agent?, pending: pending?, max_validity: max_validity?, read: read? })
 }
 
 /// Whether no target is there twice, and each is for a broker that hears of revocations.

@@ -246,7 +246,9 @@ mod tests {
 
     #[test]
     fn each_place_shows_what_can_stand_in_it() {
-        let value = json(r#"{"a":{"n":1.5,"t":"x","b":true,"z":null,"e":{}},"l":["p","q"],"m":[1,"x"],"o":[{"k":2}],"x/y":0,"w":[]}"#);
+        let value = json(
+            r#"{"a":{"n":1.5,"t":"x","b":true,"z":null,"e":{}},"l":["p","q"],"m":[1,"x"],"o":[{"k":2}],"x/y":0,"w":[]}"#,
+        );
         let values = Values::fixed(&value).unwrap();
         let fields = ["/a/n", "/a/t", "/a/b", "/a/z", "/a/e", "/l", "/m", "/o/0/k", "/x~1y", "/w"];
         assert_eq!(values.fields, set(fields));

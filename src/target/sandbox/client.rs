@@ -218,9 +218,9 @@ impl Target for Sandbox {
     }
 
     fn evidence<'a>(&'a self, terms: &'a Terms) -> BoxFuture<'a, Evidence> {
-        Box::pin(async move {
-            self.known(terms).await.unwrap_or_else(|Failure(detail)| Evidence::Unavailable { detail })
-        })
+        Box::pin(
+            async move { self.known(terms).await.unwrap_or_else(|Failure(detail)| Evidence::Unavailable { detail }) },
+        )
     }
 }
 
@@ -354,7 +354,8 @@ fn judge(mutation: &Mutation, passage: &Passage, answer: Result<(StatusCode, Jso
 /// Whether the answer can be that of this mutation: its id, the object that the baseline names, and a version that
 /// follows from the baseline's.
 fn is_credible(mutation: &Mutation, applied: &Applied) -> bool {
-    let number = |version: &Version| version.as_str().parse::<u64>().ok().filter(|_| version.is_of(TargetKind::Sandbox));
+    let number =
+        |version: &Version| version.as_str().parse::<u64>().ok().filter(|_| version.is_of(TargetKind::Sandbox));
     let Some(after) = number(&applied.version) else { return false };
     let follows = match &mutation.baseline {
         Baseline::Absent => mutation.verb == Verb::Create && after == 1,

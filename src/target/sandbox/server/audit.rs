@@ -279,12 +279,13 @@ fn restore(path: &Path, file: &File, store: &mut Store) -> Result<u64, AuditErro
         }
         number += 1;
         let entry = Json::parse_within(line.trim_ascii_end(), line.len()).map_err(|error| error.to_string());
-        let entry = entry.and_then(|json| {
-            decode::<Entry>(&json).map_err(|(pointer, message)| format!("`{pointer}`: {message}"))
-        });
-        entry
-            .and_then(|entry| entry.replay(store))
-            .map_err(|problem| AuditError::Line { path: path.to_owned(), line: number, problem })?;
+        let entry = entry
+            .and_then(|json| decode::<Entry>(&json).map_err(|(pointer, message)| format!("`{pointer}`: {message}")));
+        entry.and_then(|entry| entry.replay(store)).map_err(|problem| AuditError::Line {
+            path: path.to_owned(),
+            line: number,
+            problem,
+        })?;
         whole += u64::try_from(read).unwrap_or(0);
     }
 }

@@ -33,8 +33,8 @@ use spiffe::SpiffeId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::audit::{Audit, Entry};
 pub use self::audit::AuditError;
+use self::audit::{Audit, Entry};
 pub use self::config::{Config, ConfigError};
 use self::fault::Faults;
 use self::store::Store;

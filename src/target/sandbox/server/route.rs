@@ -63,8 +63,7 @@ impl Server {
     async fn execution(&self, peer: &Peer, id: &str) -> Result<Json, Refusal> {
         self.must(self.readers.contains(peer.id()), peer, "read", "executions").await?;
         self.alive()?;
-        let id: MutationId =
-            id.parse().map_err(|error| Refusal::new(Code::Malformed, format!("{error}")))?;
+        let id: MutationId = id.parse().map_err(|error| Refusal::new(Code::Malformed, format!("{error}")))?;
         let now = now()?;
         Ok(self.store().known(&id, now).to_json())
     }
@@ -176,8 +175,8 @@ impl Server {
         let object = object(collection, name)?;
         let method = request.method().clone();
         let octets = body(request).await?;
-        let mutation = Mutation::parse(&method, object, &octets)
-            .map_err(|problem| Refusal::new(Code::Malformed, problem))?;
+        let mutation =
+            Mutation::parse(&method, object, &octets).map_err(|problem| Refusal::new(Code::Malformed, problem))?;
         match mutation.id == minted_for {
             true => Ok(mutation),
             false => Err(forbidden(format!("the identity was minted for {minted_for}, not for {}", mutation.id))),

@@ -90,12 +90,7 @@ impl Store {
     }
 
     /// What the mutation would do.
-    fn change(
-        &self,
-        mutation: &Mutation,
-        now: Timestamp,
-        uid: impl FnOnce() -> String,
-    ) -> Result<Change, Refusal> {
+    fn change(&self, mutation: &Mutation, now: Timestamp, uid: impl FnOnce() -> String) -> Result<Change, Refusal> {
         if now > mutation.deadline {
             let detail = format!("the deadline was {}, and it is {now}", mutation.deadline);
             return Err(Refusal::new(Code::TooLate, detail));
@@ -118,7 +113,9 @@ impl Store {
                 Err(Refusal::new(Code::Invalid, format!("there are {MAX_OBJECTS} objects already")))
             }
             None => Ok(Change { uid: uid(), version: 1, value }),
-            Some(object) => Ok(Change { uid: object.uid.to_string(), version: object.version.saturating_add(1), value }),
+            Some(object) => {
+                Ok(Change { uid: object.uid.to_string(), version: object.version.saturating_add(1), value })
+            }
         }
     }
 
@@ -197,11 +194,7 @@ impl Store {
     }
 }
 
-fn answer(
-    id: &MutationId,
-    result: &Result<(Box<str>, u64), Box<Refusal>>,
-    repeated: bool,
-) -> Result<Applied, Refusal> {
+fn answer(id: &MutationId, result: &Result<(Box<str>, u64), Box<Refusal>>, repeated: bool) -> Result<Applied, Refusal> {
     match result {
         Ok((uid, number)) => {
             let version = version(*number).ok_or_else(|| Refusal::new(Code::Internal, "there is no version"))?;
@@ -218,9 +211,7 @@ pub(super) fn version(number: u64) -> Option<Version> {
 
 /// Holds the baseline against the object as it is.
 fn precondition(mutation: &Mutation, present: Option<&Object>) -> Result<(), Refusal> {
-    let refuse = |detail: String, observed: Option<String>| {
-        Err(Refusal { code: Code::Precondition, detail, observed })
-    };
+    let refuse = |detail: String, observed: Option<String>| Err(Refusal { code: Code::Precondition, detail, observed });
     let (identity, expected) = match (&mutation.baseline, present) {
         (Baseline::Absent, None) if mutation.verb == Verb::Create => return Ok(()),
         (Baseline::Absent, None) => return refuse("there is no such object".to_owned(), Some("absent".to_owned())),
