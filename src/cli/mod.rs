@@ -12,6 +12,7 @@ mod issue;
 mod records;
 pub mod sab;
 mod sab_policy;
+mod sab_serve;
 mod sandbox;
 pub mod seb;
 mod trust_domain;
