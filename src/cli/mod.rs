@@ -4,11 +4,13 @@
 //! terminal only. `--output json` prints one JSON document on one line, whose fields are stable.
 
 mod agent;
+mod authority;
 mod broker;
 mod certificate;
 mod client;
 mod config;
 mod issue;
+mod proposals;
 mod records;
 pub mod sab;
 mod sab_policy;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::client::{Authority, Refusal};
+use super::authority::{Authority, Refusal};
 use super::{BAD, Exit, FAINT, Format, GOOD, Table, read_text, runtime};
 use crate::attribute_certificate::{CertificateFile, encode_pem};
 use crate::digest::Digest;

@@ -10,7 +10,7 @@ use spiffe::SpiffeId;
 use tokio::sync::mpsc;
 
 use super::certificate::spiffe_id;
-use super::client::{Authority, Refusal};
+use super::authority::{Authority, Refusal};
 use super::proposals::refused;
 use super::{Exit, FAINT, Format, GOOD, ended, runtime};
 use crate::config::ConfigError;

@@ -35,9 +35,6 @@ enum Topic {
     /// Begin a trust domain of your own, and issue identities in it
     #[command(subcommand)]
     TrustDomain(trust_domain::Command),
-    /// Act as an agent
-    #[command(subcommand)]
-    Agent(Agent),
     /// Serve the sandbox, a target that admits only the broker's executions
     Sandbox(sandbox::Command),
     /// Look at the log of a broker, verify it, and derive its decisions again
@@ -48,12 +45,6 @@ enum Topic {
         /// The shell
         shell: Shell,
     },
-}
-
-#[derive(Debug, Subcommand)]
-enum Agent {
-    /// Propose a change to the authority; if it is admitted, the certificate is the answer
-    Propose(Box<proposals::Propose>),
 }
 
 impl Command {
@@ -68,7 +59,6 @@ impl Command {
             Topic::Config(command) => command.run(self.output.format, out, BrokerConfig::load),
             Topic::Certificate(command) => command.run(self.output.format, out),
             Topic::TrustDomain(command) => command.run(self.output.format, out),
-            Topic::Agent(Agent::Propose(command)) => command.run(self.output.format, out),
             Topic::Sandbox(command) => command.run(self.output.format, out),
             Topic::Records(command) => command.run(self.output.format, out),
             Topic::Completions { shell } => {
