@@ -1,4 +1,4 @@
-//! `seb agent`: what an agent asks of the authority and of the broker.
+//! `seb agent`: what an agent asks of the broker.
 //!
 //! Nothing here holds authority: the certificate does, and the broker judges it.
 
@@ -12,7 +12,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use super::client::{Connection, MAX_ANSWER, failed, printable};
-use super::{BAD, Exit, FAINT, Format, GOOD, Table, proposals, read, runtime};
+use super::{BAD, Exit, FAINT, Format, GOOD, Table, read, runtime};
 use crate::attribute_certificate::read_file;
 use crate::contract::{Contract, Json, Pointer};
 use crate::execution::State;
@@ -27,7 +27,7 @@ const MAX_CERTIFICATE: u64 = 4 * 1024 * 1024;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Propose a change to the authority; if it is admitted, the certificate is the answer
-    Propose(Box<proposals::Propose>),
+    Propose(Box<super::proposals::Propose>),
     /// Perform what a certificate admits, or ask whether it would be performed
     ///
     /// Exit status: 0 it was performed (or, with --check, it would be), 1 it was refused or failed and nothing was

@@ -4,7 +4,6 @@
 //! terminal only. `--output json` prints one JSON document on one line, whose fields are stable.
 
 mod agent;
-mod authority;
 mod broker;
 mod certificate;
 mod client;

@@ -8,9 +8,9 @@ use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::authority::{Authority, Refusal};
+use super::client::{Connection, failed};
 use super::{BAD, Exit, FAINT, Format, GOOD, Table, read_text, runtime};
-use crate::attribute_certificate::{CertificateFile, encode_pem};
+use crate::attribute_certificate::{CertificateFile, encode_pem, parse};
 use crate::digest::Digest;
 use crate::proto::sab::v1::proposal::State;
 use crate::proto::sab::v1::proposal_service_client::ProposalServiceClient;
@@ -28,7 +28,7 @@ pub(super) struct Propose {
     /// The proposal, in YAML or JSON; `-` reads standard input
     file: PathBuf,
     #[command(flatten)]
-    authority: Authority,
+    authority: Connection,
     /// Bind the certificate to the key that you connect by
     #[arg(long)]
     bind_to_key: bool,
@@ -47,14 +47,13 @@ impl Propose {
         }
         let request = ProposeRequest { proposal, bind_to_key: self.bind_to_key };
         let answer = runtime()?.block_on(async {
-            let mut client = ProposalServiceClient::new(self.authority.connect().await?);
+            let mut client = ProposalServiceClient::new(self.authority.channel().await?);
             anyhow::Ok(client.propose(request).await)
         })?;
         let proposal = match answer {
             Ok(proposal) => proposal.into_inner(),
             Err(status) => {
-                let refusal = Refusal::of(&status)?;
-                return refused(&refusal.message, &refusal.reason, &refusal.mend, format, out);
+                return failed(&status, format, out);
             }
         };
         if let (Some(path), false) = (&self.out, proposal.certificate.is_empty()) {
@@ -70,7 +69,7 @@ pub(super) enum Proposals {
     /// List proposals, newest first
     List {
         #[command(flatten)]
-        authority: Authority,
+        authority: Connection,
         /// Only those in this state
         #[arg(long, value_enum)]
         state: Option<StateName>,
@@ -83,7 +82,7 @@ pub(super) enum Proposals {
         /// Its id
         id: String,
         #[command(flatten)]
-        authority: Authority,
+        authority: Connection,
         /// Where to write the certificate and the authority's chain, in PEM, if it was admitted
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -117,20 +116,17 @@ impl Proposals {
                 let state = state.map_or(State::Unspecified, State::from).into();
                 let request = ListProposalsRequest { page_size: limit, page_token: String::new(), state };
                 let answer = runtime()?.block_on(async {
-                    let client = ProposalServiceClient::new(authority.connect().await?);
+                    let client = ProposalServiceClient::new(authority.channel().await?);
                     anyhow::Ok(client.max_decoding_message_size(MAX_ANSWER).list_proposals(request).await)
                 })?;
                 match answer {
                     Ok(answer) => list(&answer.into_inner().proposals, format, out),
-                    Err(status) => {
-                        let refusal = Refusal::of(&status)?;
-                        refused(&refusal.message, &refusal.reason, &refusal.mend, format, out)
-                    }
+                    Err(status) => failed(&status, format, out),
                 }
             }
             Self::Show { id, authority, out: file } => {
                 let answer = runtime()?.block_on(async {
-                    let mut client = ProposalServiceClient::new(authority.connect().await?);
+                    let mut client = ProposalServiceClient::new(authority.channel().await?);
                     anyhow::Ok(client.get_proposal(GetProposalRequest { id }).await)
                 })?;
                 match answer {
@@ -142,10 +138,7 @@ impl Proposals {
                         print(&proposal, file.as_ref(), format, out)?;
                         Ok(Exit::Success)
                     }
-                    Err(status) => {
-                        let refusal = Refusal::of(&status)?;
-                        refused(&refusal.message, &refusal.reason, &refusal.mend, format, out)
-                    }
+                    Err(status) => failed(&status, format, out),
                 }
             }
         }
@@ -213,14 +206,19 @@ fn print(proposal: &Proposal, file: Option<&PathBuf>, format: Format, out: &mut 
     for explanation in &proposal.explanations {
         table.row("because", explanation);
     }
-    if !proposal.certificate.is_empty() {
-        table.row("certificate", Digest::of(&proposal.certificate));
+    if let Some(certificate) = certificate(proposal) {
+        table.row("certificate", certificate);
         if let Some(file) = file {
             table.row("written to", file.display());
         }
     }
     table.row("record", proposal.record);
     Ok(table.print(out)?)
+}
+
+/// The name of the certificate, if there is one.
+fn certificate(proposal: &Proposal) -> Option<Digest> {
+    parse(&proposal.certificate).and_then(|certificate| certificate.digest()).ok()
 }
 
 fn state(proposal: &Proposal) -> &'static str {
@@ -242,7 +240,7 @@ fn time(time: Option<&prost_types::Timestamp>) -> String {
 }
 
 fn to_json(proposal: &Proposal) -> Value {
-    let certificate = (!proposal.certificate.is_empty()).then(|| Digest::of(&proposal.certificate));
+    let certificate = certificate(proposal);
     let contract: Option<Value> = serde_json::from_str(&proposal.contract).ok();
     json!({
         "id": proposal.id,

@@ -3,15 +3,13 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use spiffe::SpiffeId;
 use tokio::sync::mpsc;
 
 use super::certificate::spiffe_id;
-use super::authority::{Authority, Refusal};
-use super::proposals::refused;
+use super::client::{Connection, failed};
 use super::{Exit, FAINT, Format, GOOD, ended, runtime};
 use crate::config::ConfigError;
 use crate::contract::TargetName;
@@ -103,7 +101,7 @@ pub(super) struct Revoke {
     #[command(flatten)]
     what: Target,
     #[command(flatten)]
-    authority: Authority,
+    authority: Connection,
     /// Why, for the record
     #[arg(long, value_name = "TEXT", default_value = "")]
     cause: String,
@@ -143,14 +141,13 @@ impl Revoke {
     pub(super) fn run(self, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
         let request = RevokeRequest { what: Some(self.what.what()), cause: self.cause };
         let answer = runtime()?.block_on(async {
-            let mut client = RevocationServiceClient::new(self.authority.connect().await?);
+            let mut client = RevocationServiceClient::new(self.authority.channel().await?);
             anyhow::Ok(client.revoke(request).await)
         })?;
         let revoked = match answer {
             Ok(revoked) => revoked.into_inner(),
             Err(status) => {
-                let refusal = Refusal::of(&status).context("look at the authority: it may or may not be revoked")?;
-                return refused(&refusal.message, &refusal.reason, &refusal.mend, format, out);
+                return failed(&status, format, out);
             }
         };
         match format {
