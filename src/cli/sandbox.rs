@@ -85,7 +85,7 @@ enum Visit {
 #[derive(Debug, Args)]
 struct At {
     /// Where the sandbox is
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7445")]
+    #[arg(long, value_name = "HOST:PORT")]
     server: HostPort,
     /// The sandbox's SPIFFE ID; no other one is talked to
     #[arg(long, value_name = "SPIFFE_ID", value_parser = spiffe_id)]
