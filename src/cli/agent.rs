@@ -127,7 +127,9 @@ impl Execute {
             }
             Err(status) => match failed(&status, format, out)? {
                 // The broker may be at it; the same request again gives its answer.
-                Exit::Unavailable if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => {
+                Exit::Unavailable
+                    if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled | Code::Unknown) =>
+                {
                     Ok(Exit::Unsettled)
                 }
                 exit => Ok(exit),

@@ -130,11 +130,17 @@ fn explain(status: &Status, reason: &str) -> String {
     text
 }
 
-/// Whether a status without particulars (of the transport, of a proxy) is one that can pass.
+/// Whether a status without particulars (of the transport, of a proxy) is one that can pass. A connection that broke off
+/// before the answer came is [`Code::Unknown`].
 const fn is_temporary(code: Code) -> bool {
     matches!(
         code,
-        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Cancelled | Code::Aborted
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Cancelled
+            | Code::Aborted
+            | Code::Unknown
     )
 }
 
