@@ -12,6 +12,8 @@
 //!
 //! | module | what it answers |
 //! |---|---|
+//! | [`record`] | what was decided and done, so that nobody can change it unseen, and anybody can derive it again? |
+//! | [`execution`] | what follows in one execution, after each thing that can happen? |
 //! | [`decision`] | may this call be made, and if not, for which reasons? |
 //! | [`ceiling`] | what may no certificate exceed, however valid? |
 //! | [`epoch`] | what has the authority revoked, and how old is that knowledge? |
@@ -20,21 +22,32 @@
 //! | [`reason`] | the closed list of reasons for a refusal, in the order in which they are answered |
 //! | [`digest`], [`timestamp`] | the two values that everything else is made of |
 //!
-//! [`cli`] is what the two binaries parse and print.
+//! [`store`] keeps records and what else must not be forgotten. [`cli`] is what the two binaries parse and print.
 
 pub mod attribute_certificate;
+pub mod broker;
 pub mod ceiling;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod contract;
 pub mod decision;
 pub mod digest;
 pub mod epoch;
+pub mod execution;
+pub mod fence;
+pub mod grpc;
+pub mod http;
 pub mod identity;
 pub mod key;
 pub mod proto;
 pub mod reason;
+pub mod reconcile;
+pub mod record;
 mod spiffe_id;
+pub mod store;
+mod sync;
 pub mod target;
+pub mod telemetry;
 pub mod timestamp;
 pub mod tls;

@@ -35,4 +35,4 @@ pub(crate) use path::intermediate;
 pub use path::{InvalidTrust, MAX_CHAIN, Trust, TrustBundle, VerifiedCertificate, authenticate};
 pub use pem::{CertificateFile, encode_pem, read_certificates, read_file};
 pub use profile::{ProfiledCertificate, SignatureAlgorithm, profile};
-pub use targeting::targeting;
+pub use targeting::{Addressee, targeting};

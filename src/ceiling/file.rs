@@ -224,7 +224,8 @@ impl TargetCeiling {
     fn faults(&self, place: &str, faults: &mut Faults) {
         let aws = self.kind == TargetKind::Aws;
         faults.count(&format!("{place}.rules"), self.rules.len(), MAX_LIST);
-        if !aws && !(self.accounts.is_empty() && self.regions.is_empty()) {
+        let aws_only = self.accounts.len().saturating_add(self.regions.len());
+        if !aws && aws_only > 0 {
             faults.add(place, format_args!("only targets of kind aws have `accounts` and `regions`"));
         }
         for account in &self.accounts {

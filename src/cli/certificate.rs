@@ -13,8 +13,9 @@ use crate::attribute_certificate::{
     public_key_digest, read_certificates, read_file, targeting,
 };
 use crate::contract::Contract;
+use crate::decision::{Certified, authorization};
 use crate::digest::Digest;
-use crate::reason::{Denial, Reason, Verdict};
+use crate::reason::{Denial, Verdict};
 use crate::timestamp::Timestamp;
 
 /// How large a file with a certificate, a chain or a bundle can be, in octets.
@@ -171,7 +172,7 @@ impl Verify {
         match authentic {
             Ok(certificate) => {
                 let targeting = targeting(&certificate, &self.holder, key, &self.broker);
-                let authorization = authorization(&certificate, at);
+                let authorization = authorization(&Certified::from(&certificate), at);
                 Report { certificate: Some(certificate), refused: None, targeting, authorization }
             }
             Err(denial) => {
@@ -179,30 +180,6 @@ impl Verify {
             }
         }
     }
-}
-
-/// What can be said of authorization from the certificate alone; epochs, uses, ceilings and the live state of the
-/// target are the broker's to know.
-fn authorization(certificate: &VerifiedCertificate, at: Timestamp) -> Vec<Denial> {
-    let mut denials = Vec::new();
-    let contract = Contract::parse(certificate.contract());
-    if let Err(denial) = contract.as_ref().map_err(Clone::clone).and_then(Contract::single_step) {
-        denials.push(denial);
-    }
-    let mut periods = vec![("certificate", certificate.not_before(), certificate.not_after())];
-    if let Ok(contract) = &contract {
-        periods.push(("contract", contract.limits().not_before, contract.limits().not_after));
-    }
-    for (what, not_before, not_after) in periods {
-        if at.seconds() < not_before.seconds() {
-            denials.push(Denial::new(Reason::NotYetValid, format!("the {what} is valid from {not_before}")));
-        }
-        if at.seconds() > not_after.seconds() {
-            denials.push(Denial::new(Reason::Expired, format!("the {what} was valid until {not_after}")));
-        }
-    }
-    denials.sort();
-    denials
 }
 
 struct Report {

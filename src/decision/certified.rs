@@ -3,10 +3,11 @@
 use spiffe::SpiffeId;
 
 use super::facts::Peer;
+use crate::attribute_certificate::{Addressee, VerifiedCertificate};
 use crate::contract::Contract;
 use crate::digest::Digest;
 use crate::epoch::Revocable;
-use crate::reason::{Denial, Reason};
+use crate::reason::Denial;
 use crate::timestamp::Timestamp;
 
 /// The facts of a certificate whose signature, path and profile were verified.
@@ -46,9 +47,8 @@ pub struct CertifiedParts {
 }
 
 impl Certified {
-    /// Called by verification, and by nothing else.
-    #[cfg_attr(not(test), expect(dead_code, reason = "verification, which makes it, follows"))]
-    pub(crate) fn new(parts: CertifiedParts) -> Self {
+    /// Called for a verified certificate, and for nothing else but in tests.
+    pub(super) fn new(parts: CertifiedParts) -> Self {
         let contract = Contract::parse(&parts.contract);
         let contract_digest = Digest::of(&parts.contract);
         Self { parts, contract, contract_digest }
@@ -87,20 +87,26 @@ impl Certified {
 
     /// The fourth verdict: is the certificate for this agent and this broker? Empty if it is for both.
     pub fn targeting(&self, peer: &Peer, broker: &SpiffeId) -> Vec<Denial> {
-        let parts = &self.parts;
-        let mut denials = Vec::new();
-        if parts.broker != *broker {
-            let detail = format!("the certificate is for `{}`, this is `{broker}`", parts.broker);
-            denials.push(Denial::new(Reason::WrongBroker, detail));
-        }
-        if parts.holder != peer.id {
-            let detail = format!("the certificate is for `{}`, the caller is `{}`", parts.holder, peer.id);
-            denials.push(Denial::new(Reason::WrongHolder, detail));
-        }
-        if let Some(key) = parts.holder_key.filter(|key| *key != peer.key) {
-            let detail = format!("the certificate is bound to the key {key}, the caller's is {}", peer.key);
-            denials.push(Denial::new(Reason::WrongHolderKey, detail));
-        }
-        denials
+        let CertifiedParts { holder, holder_key, broker: named, .. } = &self.parts;
+        let addressee = Addressee { holder, holder_key: holder_key.as_ref(), broker: named };
+        addressee.denials(&peer.id, Some(&peer.key), broker)
+    }
+}
+
+impl From<&VerifiedCertificate> for Certified {
+    fn from(certificate: &VerifiedCertificate) -> Self {
+        let admission = certificate.admission();
+        Self::new(CertifiedParts {
+            digest: certificate.digest(),
+            authority: certificate.authority().clone(),
+            holder: certificate.holder().clone(),
+            holder_key: certificate.holder_key().copied(),
+            broker: certificate.broker().clone(),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+            policy_epoch: admission.policy_epoch,
+            revocation_epoch: admission.revocation_epoch,
+            contract: certificate.contract().to_vec(),
+        })
     }
 }

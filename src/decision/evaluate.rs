@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::certified::Certified;
 use super::facts::{BoundaryStatus, Facts, LiveState, RateCount};
 use super::permit::{MutationId, Permit, Terms};
 use super::{Decision, Denials};
@@ -43,6 +44,23 @@ pub fn evaluate(facts: &Facts) -> Decision {
         // One of the three is missing only with a denial; were it ever without, that must not allow either.
         _ => Decision::Deny(Denials::new(denials).unwrap_or_else(Denials::undecided)),
     }
+}
+
+/// What the certificate alone decides of the fifth verdict, at the time `now`: its validity, and whether its contract
+/// is one that can be executed, and when. Uses, epochs, ceilings, boundary and drift are not asked. In order.
+pub fn authorization(certified: &Certified, now: Timestamp) -> Vec<Denial> {
+    let parts = certified.parts();
+    let mut denials = Vec::from_iter(validity("certificate", parts.not_before, parts.not_after, now));
+    match certified.contract() {
+        Err(denial) => denials.push(denial.clone()),
+        Ok(contract) => {
+            let limits = contract.limits();
+            denials.extend(validity("contract", limits.not_before, limits.not_after, now));
+            denials.extend(contract.single_step().err());
+        }
+    }
+    denials.sort();
+    denials
 }
 
 fn terms(facts: &Facts, contract: &Contract, call: Call, ordinal: u32, warnings: Vec<Denial>) -> Terms {

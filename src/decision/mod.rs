@@ -17,7 +17,7 @@ mod permit;
 mod recorded;
 
 pub use certified::{Certified, CertifiedParts};
-pub use evaluate::evaluate;
+pub use evaluate::{authorization, evaluate};
 pub use facts::{
     Boundary, BoundaryStatus, EpochKnowledge, Facts, IdempotencyKey, InvalidIdempotencyKey, LiveState, Observed, Peer,
     RateCount, Rates, Request, Uses,

@@ -19,7 +19,7 @@ use crate::timestamp::Timestamp;
 #[must_use = "a permit that is dropped permits nothing"]
 #[derive(Debug)]
 pub struct Permit {
-    terms: Terms,
+    terms: Box<Terms>,
 }
 
 /// A permitted call: what a target driver takes, by value.
@@ -28,7 +28,7 @@ pub struct Permit {
 #[must_use = "a call that is dropped is not made"]
 #[derive(Debug)]
 pub struct PermittedCall {
-    terms: Terms,
+    terms: Box<Terms>,
 }
 
 /// What was permitted, by which certificate, until when.
@@ -46,12 +46,12 @@ pub struct Terms {
 
 impl Permit {
     /// Made by the decision alone.
-    pub(super) const fn new(terms: Terms) -> Self {
-        Self { terms }
+    pub(super) fn new(terms: Terms) -> Self {
+        Self { terms: Box::new(terms) }
     }
 
     /// What was permitted.
-    pub const fn terms(&self) -> &Terms {
+    pub fn terms(&self) -> &Terms {
         &self.terms
     }
 
@@ -63,7 +63,7 @@ impl Permit {
 
 impl PermittedCall {
     /// What was permitted.
-    pub const fn terms(&self) -> &Terms {
+    pub fn terms(&self) -> &Terms {
         &self.terms
     }
 }

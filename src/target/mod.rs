@@ -17,11 +17,10 @@ use std::collections::BTreeSet;
 use futures::future::BoxFuture;
 
 pub use self::fence::{Fence, FencedIo, Passage};
-use crate::contract::{Call, Pointer, Resource, TargetKind, Version};
+use crate::contract::{Call, Pointer, Resource, TargetKind};
 use crate::decision::{LiveState, PermittedCall, Terms};
+pub use crate::execution::{Evidence, Grade, Performed, Rejection};
 use crate::identity::ExecutionIdentity;
-use crate::reason::Denial;
-use crate::timestamp::Timestamp;
 
 /// A target, as the broker sees it. One value serves all executions, concurrently.
 pub trait Target: Send + Sync {
@@ -53,121 +52,4 @@ pub trait Target: Send + Sync {
     /// What the target itself knows of an earlier call, of which these were the terms. May be asked any number of times,
     /// after a restart as well, and changes nothing.
     fn evidence<'a>(&'a self, terms: &'a Terms) -> BoxFuture<'a, Evidence>;
-}
-
-/// How far an execution is held against drift (`docs/decision.md`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Grade {
-    /// The baseline is part of the call: the target refuses it if the baseline does not hold.
-    Atomic,
-    /// The baseline is checked before the call; between the two lies a window, which is measured.
-    Bounded,
-    /// Drift is noticed after the call.
-    DetectOnly,
-}
-
-impl Grade {
-    /// The name in records and output.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Atomic => "atomic",
-            Self::Bounded => "bounded",
-            Self::DetectOnly => "detect-only",
-        }
-    }
-}
-
-/// What came of a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "what came of a call belongs into a record"]
-pub enum Performed {
-    /// The target says that it performed the mutation.
-    Succeeded {
-        /// The object's version afterwards, where there is one.
-        version: Option<Version>,
-        /// What the target said, for the record.
-        detail: String,
-    },
-    /// The target says that it refused the mutation, and that nothing was changed.
-    Rejected {
-        /// Why, in the words of this list.
-        reason: Rejection,
-        /// What the target said, for the record.
-        detail: String,
-        /// What the target saw instead of the baseline, where it told.
-        observed: Option<String>,
-    },
-    /// Nothing of the request was sent: the target could not be reached, or one side refused the other's identity.
-    NotStarted {
-        /// Why.
-        detail: String,
-    },
-    /// The fence denied, and nothing of the request was sent.
-    Aborted {
-        /// Why.
-        denial: Denial,
-    },
-    /// Something of the request may have been sent, and no complete and credible answer came.
-    Unknown {
-        /// What happened.
-        detail: String,
-    },
-}
-
-/// Why a target refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Rejection {
-    /// The baseline did not hold.
-    Precondition,
-    /// The target does not let the execution identity do this.
-    Forbidden,
-    /// The target does not take the request: no such kind of object, a value it does not allow.
-    Invalid,
-    /// The deadline had passed when the target got to it.
-    TooLate,
-}
-
-impl Rejection {
-    /// The name in records and output.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Precondition => "precondition",
-            Self::Forbidden => "forbidden",
-            Self::Invalid => "invalid",
-            Self::TooLate => "too_late",
-        }
-    }
-}
-
-/// What a target knows of an earlier call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "evidence settles an execution"]
-pub enum Evidence {
-    /// It took effect.
-    Applied {
-        /// The object's version right after it, where there is one.
-        version: Option<Version>,
-        /// What says so, for the record.
-        detail: String,
-    },
-    /// It did not take effect, and cannot any more.
-    NotApplied {
-        /// What says so, for the record.
-        detail: String,
-    },
-    /// It did not take effect yet, and still can: ask again after this time.
-    Open {
-        /// When it is too late for it.
-        until: Timestamp,
-    },
-    /// The target could not be asked: ask again.
-    Unavailable {
-        /// Why.
-        detail: String,
-    },
-    /// The target cannot tell, and never will.
-    Indeterminate {
-        /// What a person should look at.
-        look_at: String,
-    },
 }

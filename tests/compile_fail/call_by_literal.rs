@@ -1,6 +1,7 @@
+//~ E0451 private
 use seb::decision::{PermittedCall, Terms};
 
-fn forge(terms: Terms) -> PermittedCall {
+fn forge(terms: Box<Terms>) -> PermittedCall {
     PermittedCall { terms }
 }
 

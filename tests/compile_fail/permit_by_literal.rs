@@ -1,6 +1,7 @@
+//~ E0451 private
 use seb::decision::{Permit, Terms};
 
-fn forge(terms: Terms) -> Permit {
+fn forge(terms: Box<Terms>) -> Permit {
     Permit { terms }
 }
 

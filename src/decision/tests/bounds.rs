@@ -227,6 +227,19 @@ fn i3_a_certificate_is_used_at_most_as_often_as_it_says() {
 }
 
 #[test]
+fn i3_several_uses_need_an_idempotency_key() {
+    for uses in [1, 2, 3, 10_000] {
+        let mut world = World::new();
+        world.ceilings.max_uses = 10_000;
+        world.uses = uses;
+        world.used = Some(Uses { consumed: 0, last: None });
+        assert!(world.reasons().is_empty(), "{uses}");
+        world.request.idempotency_key = None;
+        assert_eq!(world.reasons().contains(&Reason::IdempotencyKeyMissing), uses > 1, "{uses}");
+    }
+}
+
+#[test]
 fn i3_spacing_is_denied_below_its_bound_only() {
     let now = World::new().now.millis();
     for spacing in [0, 1, 10, 31_536_000_u64] {

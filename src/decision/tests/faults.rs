@@ -305,8 +305,9 @@ fn i9_each_single_fault_denies_with_exactly_its_reason() {
 #[test]
 fn i9_every_reason_of_targeting_and_authorization_can_be_reached() {
     let covered: BTreeSet<Reason> = FAULTS.iter().map(|fault| fault.reason).collect();
-    let all = Reason::ALL.iter().copied().filter(|reason| reason.verdict() >= Verdict::Targeting);
-    assert_eq!(covered, all.collect());
+    // The deadline begins with the decision, so only the fence can find that it has passed.
+    let all = Reason::ALL.iter().copied().filter(|reason| *reason != Reason::DeadlinePassed);
+    assert_eq!(covered, all.filter(|reason| reason.verdict() >= Verdict::Targeting).collect());
 }
 
 #[test]
@@ -331,7 +332,7 @@ fn i9_deny_is_monotone_over_triples_of_faults() {
         for (second, b) in FAULTS.iter().enumerate().skip(first + 1).filter(|(_, b)| a.fits(b)) {
             for c in FAULTS[second + 1..].iter().filter(|c| a.fits(c) && b.fits(c)) {
                 count += 1;
-                if count % 23 == 0 {
+                if count.is_multiple_of(23) {
                     check(&[a, b, c]);
                 }
             }

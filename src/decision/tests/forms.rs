@@ -10,7 +10,8 @@ use super::world::{BODY, World, at, id, pointer};
 use crate::ceiling::{BoundaryMode, Ceilings};
 use crate::contract::{CallBody, Json};
 use crate::decision::{
-    Artefacts, Decision, Facts, IdempotencyKey, LiveState, MutationId, RecordedFacts, RestoreError, evaluate,
+    Artefacts, Boundary, BoundaryStatus, Decision, Facts, IdempotencyKey, LiveState, MutationId, RecordedFacts,
+    RestoreError, evaluate,
 };
 use crate::digest::Digest;
 use crate::epoch::EpochStatement;
@@ -196,13 +197,13 @@ fn the_form_of_a_decision_is_stable() {
 
 #[test]
 fn a_boundary_that_only_warns_is_in_the_permit() {
-    let faults: [(Reason, fn(&mut World)); 2] = [
-        (Reason::BoundaryUnproven, |world| world.boundary = None),
-        (Reason::BoundaryStale, |world| world.boundary.as_mut().unwrap().age_seconds = 901),
-    ];
-    for (reason, fault) in faults {
+    let stale = Some(Boundary { status: BoundaryStatus::Proven, age_seconds: 901 });
+    let broken = Some(Boundary { status: BoundaryStatus::Broken, age_seconds: 1 });
+    for (reason, boundary) in
+        [(Reason::BoundaryUnproven, None), (Reason::BoundaryStale, stale), (Reason::BoundaryBroken, broken)]
+    {
         let mut world = World::new();
-        fault(&mut world);
+        world.boundary = boundary;
         world.ceilings.knowledge.boundary = BoundaryMode::Warn;
         let Decision::Allow(permit) = world.decide() else { panic!("{reason}") };
         assert_eq!(permit.terms().warnings().iter().map(|warning| warning.reason).collect::<Vec<_>>(), [reason]);

@@ -1,0 +1,77 @@
+# What a person types here. `make` alone lists it.
+
+MAKEFLAGS += --no-print-directory
+CARGO_FLAGS ?= --locked
+# Seconds for each fuzz target: of `make test-fuzz`, and of `make fuzz`.
+TEST_FUZZ_SECONDS ?= 5
+FUZZ_SECONDS ?= 600
+# Fuzz targets, all of them where none is named: `make fuzz TARGETS=certificate`.
+TARGETS ?=
+
+# Tests against other implementations have a stage of their own: tests/crosscheck*.rs.
+tests := $(sort $(basename $(notdir $(wildcard tests/*.rs))))
+crosschecks := $(filter crosscheck%,$(tests))
+integrations := $(filter-out $(crosschecks),$(tests))
+
+# Quick ones first.
+STAGES := lint unit integration $(if $(crosschecks),crosscheck) fuzz
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Watch the whole idea work, on this machine, with nothing installed
+	@scripts/demo
+
+.PHONY: test
+test: ## Run every stage below; ends with one line of totals
+	@scripts/test $(STAGES)
+
+.PHONY: test-lint lint
+test-lint: ## Format, clippy, docs, dependencies
+	@scripts/stage --needs cargo-deny lint "format, clippy, docs, dependencies" scripts/lint
+
+lint: test-lint ## The same as test-lint
+
+.PHONY: test-unit
+test-unit: ## Unit tests and the examples of the API docs
+	@scripts/stage unit "unit tests and examples of the API docs" \
+		sh -c 'cargo test $(CARGO_FLAGS) --quiet --lib --bins && cargo test $(CARGO_FLAGS) --quiet --doc'
+
+.PHONY: test-integration
+test-integration: ## tests/*.rs: through the public API and the binaries
+	@scripts/stage integration "tests/*.rs, through the public API and the binaries" \
+		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast $(addprefix --test ,$(integrations))
+
+.PHONY: test-crosscheck
+test-crosscheck: ## The vectors, judged by other implementations (Java, Python)
+	@scripts/stage --needs bouncycastle --needs asn1tools crosscheck "the vectors, judged by other implementations" \
+		env SEB_BOUNCYCASTLE="$$(scripts/tools --path bouncycastle)" \
+		SEB_ASN1TOOLS="$$(scripts/tools --path asn1tools)" \
+		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast $(addprefix --test ,$(crosschecks))
+
+.PHONY: test-fuzz
+test-fuzz: ## Every fuzz target for TEST_FUZZ_SECONDS (5)
+	@scripts/stage --needs cargo-fuzz fuzz "every decoder, $(TEST_FUZZ_SECONDS) s of hostile input each" \
+		scripts/fuzz $(TEST_FUZZ_SECONDS) $(TARGETS)
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target for FUZZ_SECONDS (600); TARGETS="a b" for some
+	@scripts/tools cargo-fuzz
+	@scripts/fuzz $(FUZZ_SECONDS) $(TARGETS)
+
+.PHONY: bench
+bench: ## Benchmarks; ends with medians and ratios as JSON
+	@mkdir -p target && touch target/bench.started
+	cargo bench $(CARGO_FLAGS)
+	@scripts/bench-report target/criterion --since target/bench.started
+
+.PHONY: advisories
+advisories: ## Known vulnerabilities among the dependencies (fetches the RustSec database)
+	@scripts/tools cargo-deny
+	"$$(scripts/tools --path cargo-deny)/bin/cargo-deny" --locked check advisories
+
+.PHONY: tools
+tools: ## Install the pinned tools that the tests need, outside the tree
+	@scripts/tools

@@ -1,0 +1,42 @@
+//! The pure modules of the package, and what the fuzz targets share.
+//!
+//! The modules are mounted here rather than linked: they need a tenth of the package's dependencies, and everything in
+//! this crate is built once more with instrumentation.
+
+#[path = "../../src/attribute_certificate/mod.rs"]
+pub mod attribute_certificate;
+#[allow(unused_imports, reason = "some of it is for modules that are not mounted")]
+#[path = "../../src/contract/mod.rs"]
+pub mod contract;
+#[path = "../../src/digest.rs"]
+pub mod digest;
+#[path = "../../src/reason.rs"]
+pub mod reason;
+#[path = "../../src/timestamp.rs"]
+pub mod timestamp;
+
+/// The DER elements that stand one after the other in `data`; what is left over is the last one. So a target can take an
+/// attribute certificate and its chain as one input, with nothing between them that a mutation could break.
+pub fn elements(mut data: &[u8]) -> Vec<Vec<u8>> {
+    let mut out = Vec::new();
+    while let Some(length) = element_length(data) {
+        let (element, rest) = data.split_at(length);
+        out.push(element.to_vec());
+        data = rest;
+    }
+    if !data.is_empty() {
+        out.push(data.to_vec());
+    }
+    out
+}
+
+/// The length of the element that `data` begins with, header included, if it is all there.
+fn element_length(data: &[u8]) -> Option<usize> {
+    let (header, content) = match *data.get(1..)? {
+        [length @ 0..=0x7f, ..] => (2, usize::from(length)),
+        [0x81, a, ..] => (3, usize::from(a)),
+        [0x82, a, b, ..] => (4, usize::from(a) << 8 | usize::from(b)),
+        _ => return None,
+    };
+    (header + content <= data.len()).then_some(header + content)
+}

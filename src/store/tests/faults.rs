@@ -1,0 +1,1 @@
+//! Faults of the fake and of the disk.

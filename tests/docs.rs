@@ -1,0 +1,271 @@
+//! The documentation says what the code does: generated pages are current, and links between pages lead somewhere.
+//!
+//! `UPDATE=1 cargo test --test docs` rewrites the generated pages.
+
+#![cfg(test)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use seb::reason::{Mender, PUBLIC_UNAUTHENTICATED, Reason, Retry, Verdict};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Holds a generated page against what is in the tree, or writes it there with `UPDATE=1`.
+#[track_caller]
+fn current(page: &str, expected: &str) {
+    let path = root().join(page);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, expected).unwrap();
+        return;
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == expected, "{page} is not current: run `UPDATE=1 cargo test --test docs`");
+}
+
+#[test]
+fn reasons_are_current() {
+    current("docs/reasons.md", &reasons());
+}
+
+/// `docs/reasons.md`.
+fn reasons() -> String {
+    let mut out = format!(
+        "<!-- Generated from src/reason.rs by tests/docs.rs: `UPDATE=1 cargo test --test docs`. -->\n\
+         # Reasons\n\
+         \n\
+         Whatever is refused is refused for a reason of this list, and the list is closed: {count} codes. A code is a\n\
+         stable string. Once published it keeps its meaning, and it is never used for another.\n\
+         \n\
+         - **Several at once.** Every reason that applies is recorded; the first of them in the order of this page is\n  \
+           the answer.\n\
+         - **Before the certificate is known to be authentic** (verdicts {hidden}) every caller gets\n  \
+           `{PUBLIC_UNAUTHENTICATED}` instead: the exact reason would help a forger. The record has the exact one.\n\
+         - **Retry** says what to do with *the same* request: `later` means that the cause is temporary, `never` that\n  \
+           only another request can succeed.\n\
+         - **Mended by** says who can remove the cause: the *agent*, with another request or proposal; those who run\n  \
+           the *authority* (SAB) that issued the certificate; the *operator* of the broker.\n\
+         \n\
+         ## All of them, in order of precedence\n\
+         \n",
+        count = Reason::ALL.len(),
+        hidden = list(Verdict::ALL.iter().filter(|verdict| is_hidden(**verdict)).map(|v| v.as_str())),
+    );
+    out += "| | code | verdict | mended by | retry |\n|---:|---|---|---|---|\n";
+    for (index, reason) in Reason::ALL.iter().enumerate() {
+        let code = reason.code();
+        let (verdict, mender, retry) = (reason.verdict(), reason.mender().as_str(), retry(reason.retry()));
+        writeln!(out, "| {} | [`{code}`](#{code}) | {verdict} | {mender} | {retry} |", index + 1).unwrap();
+    }
+    for verdict in Verdict::ALL {
+        let (title, question) = verdict_texts(verdict);
+        write!(out, "\n## {title}\n\n{question}\n").unwrap();
+        if is_hidden(verdict) {
+            writeln!(out, "Callers see `{PUBLIC_UNAUTHENTICATED}`.").unwrap();
+        }
+        for reason in Reason::ALL.iter().filter(|reason| reason.verdict() == verdict) {
+            let who = match reason.mender() {
+                Mender::Agent => "the agent",
+                Mender::Authority => "the authority",
+                Mender::Operator => "the operator",
+            };
+            write!(
+                out,
+                "\n### {}\n\n{}\n\n- **Mended by** {who}. {}\n- **Retry** {}.\n",
+                reason.code(),
+                reason.meaning(),
+                reason.mend(),
+                retry(reason.retry())
+            )
+            .unwrap();
+        }
+    }
+    out
+}
+
+fn is_hidden(verdict: Verdict) -> bool {
+    Reason::ALL.iter().any(|reason| reason.verdict() == verdict && reason.public_code() == PUBLIC_UNAUTHENTICATED)
+}
+
+fn retry(retry: Retry) -> &'static str {
+    match retry {
+        Retry::Never => "never",
+        Retry::Later => "later",
+    }
+}
+
+fn verdict_texts(verdict: Verdict) -> (&'static str, &'static str) {
+    match verdict {
+        Verdict::Parse => ("Parse", "Are the octets one attribute certificate in DER, within bounds?"),
+        Verdict::Profile => ("Profile", "Does it keep the rules of the certificate profile?"),
+        Verdict::Signature => ("Signature and path", "Did a trusted attribute authority sign it?"),
+        Verdict::Targeting => ("Targeting", "Is it for this agent and this broker?"),
+        Verdict::Authorization => ("Authorization", "May its mutation be performed now?"),
+    }
+}
+
+/// `a, b and c`.
+fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    let items: Vec<_> = items.collect();
+    match items.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => items.concat(),
+    }
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let pages = pages();
+    let anchors: BTreeMap<_, _> = pages.iter().map(|page| (page.clone(), anchors(&read(page)))).collect();
+    let mut broken = Vec::new();
+    for page in &pages {
+        for (line, target) in links(&read(page)) {
+            if let Err(why) = resolve(page, &target, &anchors) {
+                let page = page.strip_prefix(root()).unwrap().display();
+                broken.push(format!("{page}:{line}: `{target}`: {why}\n"));
+            }
+        }
+    }
+    assert!(pages.len() > 5, "{pages:?}");
+    assert!(broken.is_empty(), "\n{}", broken.concat());
+}
+
+fn read(page: &Path) -> String {
+    std::fs::read_to_string(page).unwrap_or_else(|error| panic!("{}: {error}", page.display()))
+}
+
+/// All pages of the tree.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = Vec::new();
+    let mut folders = vec![root().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() && !name.starts_with('.') && name != "target" && name != "corpus" && name != "artifacts" {
+                folders.push(path);
+            } else if name.ends_with(".md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages.sort();
+    pages
+}
+
+/// Why the link does not lead anywhere.
+fn resolve(page: &Path, target: &str, anchors: &BTreeMap<PathBuf, BTreeSet<String>>) -> Result<(), String> {
+    if ["https://", "http://", "mailto:"].iter().any(|scheme| target.starts_with(scheme)) {
+        return Ok(());
+    }
+    let (path, anchor) = match target.split_once('#') {
+        Some((path, anchor)) => (path, Some(anchor)),
+        None => (target, None),
+    };
+    let file = match path {
+        "" => page.to_owned(),
+        path => page.parent().unwrap().join(path).canonicalize().map_err(|_| "there is no such file".to_owned())?,
+    };
+    if !file.starts_with(root().canonicalize().unwrap()) {
+        return Err("it leads out of the tree".to_owned());
+    }
+    match (anchor, anchors.get(&file)) {
+        (None, _) => Ok(()),
+        (Some(anchor), Some(known)) if known.contains(anchor) => Ok(()),
+        (Some(_), Some(_)) => Err("there is no such heading".to_owned()),
+        (Some(_), None) => Err("only pages have headings".to_owned()),
+    }
+}
+
+/// The lines of a page outside fenced code, with their numbers.
+fn prose(page: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut fenced = false;
+    page.lines().enumerate().filter_map(move |(index, line)| {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+            return None;
+        }
+        (!fenced).then_some((index + 1, line))
+    })
+}
+
+/// The targets of `[text](target)` and of `[label]: target`, outside code.
+fn links(page: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (number, line) in prose(page) {
+        if let Some((label, target)) = line.split_once("]: ")
+            && label.starts_with('[')
+        {
+            found.push((number, target.trim().to_owned()));
+        }
+        // Every other part between backticks is code; a link's text may hold code, its target never does.
+        let mut plain = String::new();
+        for (index, part) in line.split('`').enumerate() {
+            plain += if index % 2 == 0 { part } else { "code" };
+        }
+        for rest in plain.split("](").skip(1) {
+            found.push((number, rest.split([')', ' ']).next().unwrap_or_default().to_owned()));
+        }
+    }
+    found
+}
+
+/// The anchors of a page's headings, as GitHub makes them, and those given by hand.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let mut seen = BTreeMap::<String, usize>::new();
+    let mut out = BTreeSet::new();
+    for (_, line) in prose(page) {
+        if let Some(name) = line.split("<a id=\"").nth(1) {
+            out.insert(name.split('"').next().unwrap_or_default().to_owned());
+        }
+        let heading = line.trim_start_matches('#');
+        if heading.len() == line.len() || !heading.starts_with(' ') {
+            continue;
+        }
+        let slug: String = heading
+            .trim()
+            .to_lowercase()
+            .chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect();
+        let count = seen.entry(slug.clone()).or_default();
+        out.insert(if *count == 0 { slug } else { format!("{slug}-{count}") });
+        *count += 1;
+    }
+    out
+}
+
+/// The checker of links, shown to hold on small pages.
+mod rules {
+    use super::*;
+
+    #[test]
+    fn links_are_found_outside_code() {
+        let page = "[a](b.md) and [`c`](d.md#e) but not `[f](g.md)`\n```\n[h](i.md)\n```\n[j]: k.md\n";
+        let expected = [(1, "b.md"), (1, "d.md#e"), (5, "k.md")].map(|(line, target)| (line, target.to_owned()));
+        assert_eq!(links(page), expected);
+    }
+
+    #[test]
+    fn anchors_are_those_of_the_headings() {
+        let page = "# One: two, `three`!\n## Same\n## Same\n```\n# no\n```\n#no\n<a id=\"by-hand\"></a>\n";
+        let expected = ["by-hand", "one-two-three", "same", "same-1"].map(str::to_owned);
+        assert_eq!(anchors(page), BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn broken_links_are_refused() {
+        let page = root().join("README.md");
+        let anchors = BTreeMap::from([(page.clone(), BTreeSet::from(["here".to_owned()]))]);
+        for good in ["https://example.org/x", "Cargo.toml", "src/lib.rs", "#here", "README.md#here"] {
+            assert_eq!(resolve(&page, good, &anchors), Ok(()), "{good}");
+        }
+        for bad in ["nowhere.md", "#there", "README.md#there", "Cargo.toml#x", "../"] {
+            assert!(resolve(&page, bad, &anchors).is_err(), "{bad}");
+        }
+    }
+}
