@@ -235,8 +235,7 @@ mod tests {
         for _ in 0..WATCHED {
             let said = watched.says();
             let hex = said.strip_prefix("minted ").unwrap();
-            let certificate: Vec<u8> =
-                (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+            let certificate = base16ct::lower::decode_vec(hex).unwrap();
             let certificate = Certificate::from_der(&certificate).unwrap();
             let info = certificate.tbs_certificate().subject_public_key_info();
             let point = info.subject_public_key.raw_bytes().to_vec();

@@ -6,12 +6,13 @@ mod tests {
     use std::io::{BufRead, BufReader};
     use std::path::Path;
     use std::process::{Child, Command, Output, Stdio};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use http::{Method, Request, StatusCode};
     use http_body_util::{BodyExt, Full};
     use hyper::body::Bytes;
     use hyper_util::rt::TokioIo;
+    use seb::clock;
     use seb::identity::folder;
     use seb::tls::{self, HTTP11};
     use serde_json::{Value, json};
@@ -79,13 +80,13 @@ image = "shop:1"
         fn end(mut self) {
             let id = self.child.id().to_string();
             assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-            let began = Instant::now();
+            let began = clock::now().unwrap();
             loop {
                 if let Some(status) = self.child.try_wait().unwrap() {
                     assert!(status.success(), "{status}");
                     return;
                 }
-                assert!(began.elapsed() < PATIENCE, "it does not end");
+                assert!(clock::now().unwrap().since(began) < PATIENCE, "it does not end");
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
@@ -170,11 +171,11 @@ image = "shop:1"
             let issued = done(directory.path(), &["trust-domain", "rotate", "domain", step]);
             assert_eq!(issued["issued"].as_array().unwrap().len(), 5, "{step}");
             // Whoever has the newest identity is admitted as soon as the sandbox has read its folder again.
-            let began = Instant::now();
+            let began = clock::now().unwrap();
             loop {
                 match ask(&sandbox, &who("seb"), Method::GET, CHECKOUT, &Value::Null).await {
                     Ok((status, _)) => break assert_eq!(status, StatusCode::OK),
-                    Err(error) => assert!(began.elapsed() < PATIENCE, "{step}: {error}"),
+                    Err(error) => assert!(clock::now().unwrap().since(began) < PATIENCE, "{step}: {error}"),
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
