@@ -309,7 +309,8 @@ impl Ledger {
     /// # Errors
     /// See [`LedgerError`].
     pub async fn overdue(&self, now: Timestamp) -> Result<Vec<Entry>, LedgerError> {
-        let select = "SELECT * FROM proposals WHERE state = 'pending' AND expires_at <= ?1 ORDER BY expires_at LIMIT 100";
+        let select =
+            "SELECT * FROM proposals WHERE state = 'pending' AND expires_at <= ?1 ORDER BY expires_at LIMIT 100";
         let rows = self.answer(query(select).bind(millis(now)).fetch_all(&self.pool)).await?;
         rows.iter().map(|row| self.entry(row).map(|(_, entry)| entry)).collect()
     }

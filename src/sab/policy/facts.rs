@@ -1,6 +1,8 @@
 //! What the authority knows of a proposal, as Cedar requests: one for each path of each step.
 
-use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression, Schema};
+use cedar_policy::{
+    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression, Schema,
+};
 use spiffe::SpiffeId;
 
 use super::values::{TooManyPlaces, Values};

@@ -191,8 +191,14 @@ impl Values {
         [
             self.least.iter().map(long).collect(),
             self.greatest.iter().map(long).collect(),
-            self.texts.iter().map(|(at, them)| (at.clone(), RestrictedExpression::new_set(them.iter().map(text)))).collect(),
-            self.flags.iter().map(|(at, them)| (at.clone(), RestrictedExpression::new_set(them.iter().map(flag)))).collect(),
+            self.texts
+                .iter()
+                .map(|(at, them)| (at.clone(), RestrictedExpression::new_set(them.iter().map(text))))
+                .collect(),
+            self.flags
+                .iter()
+                .map(|(at, them)| (at.clone(), RestrictedExpression::new_set(them.iter().map(flag))))
+                .collect(),
         ]
     }
 
@@ -228,7 +234,9 @@ mod tests {
 
     #[test]
     fn each_place_shows_what_can_stand_in_it() {
-        let value = json(r#"{"a":{"n":1.5,"t":"x","b":true,"z":null,"e":{}},"l":["p","q"],"m":[1,"x"],"o":[{"k":2}],"x/y":0,"w":[]}"#);
+        let value = json(
+            r#"{"a":{"n":1.5,"t":"x","b":true,"z":null,"e":{}},"l":["p","q"],"m":[1,"x"],"o":[{"k":2}],"x/y":0,"w":[]}"#,
+        );
         let values = Values::fixed(&value).unwrap();
         let fields = ["/a/n", "/a/t", "/a/b", "/a/z", "/a/e", "/l", "/m", "/o/0/k", "/x~1y", "/w"];
         assert_eq!(values.fields, set(fields));
