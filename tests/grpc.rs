@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+#[path = "grpc/command.rs"]
+mod command;
 #[path = "grpc/world.rs"]
 mod world;
 

@@ -161,7 +161,7 @@ pub struct World {
     identities: BTreeMap<&'static str, Identities>,
     shutdown: Mutex<Option<oneshot::Sender<()>>>,
     serving: JoinHandle<Drained>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 const WHO: [&str; 6] = ["server", "agent/a", "agent/b", "auditor", "operator", "stranger"];
@@ -218,8 +218,25 @@ impl World {
             identities,
             shutdown: Mutex::new(Some(shutdown)),
             serving,
-            _folder: temporary,
+            folder: temporary,
         }
+    }
+
+    /// Where the folders with the identities are.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The name of a file with a certificate that makes the executor do so.
+    pub fn certificate(&self, act: Act) -> String {
+        let name = format!("certificate-{}.pem", act as u8);
+        let pem = der::pem::encode_string("ATTRIBUTE CERTIFICATE", der::pem::LineEnding::LF, &[act as u8]).unwrap();
+        std::fs::write(self.folder().join(&name), pem).unwrap();
+        name
     }
 
     pub fn channel(&self, who: &str) -> Channel {
