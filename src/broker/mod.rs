@@ -288,6 +288,11 @@ impl<S: Store> Broker<S> {
         Ok(succession)
     }
 
+    /// The age of the newest statement of an authority, in milliseconds; none if there is none.
+    pub fn epoch_age_ms(&self, authority: &SpiffeId) -> Option<u32> {
+        self.fence.knowledge(authority, self.parts.clock.monotonic_ms()).map(|known| known.age_ms)
+    }
+
     /// Puts a statement back in force that was before a restart. Until the authority is heard again, everything under it
     /// is denied.
     pub fn restore_epoch(&self, statement: Arc<EpochStatement>) {

@@ -4,10 +4,12 @@
 //! terminal only. `--output json` prints one JSON document on one line, whose fields are stable.
 
 mod agent;
+mod broker;
 mod certificate;
 mod client;
 mod config;
 mod issue;
+mod records;
 pub mod sab;
 mod sab_policy;
 mod sandbox;

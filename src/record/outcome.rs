@@ -84,6 +84,8 @@ pub(super) struct Wire {
     detail: String,
     /// The reason, where one of the list is the cause.
     reason: Option<Reason>,
+    /// Why the target refused, where it did.
+    rejection: Option<WireRejection>,
     /// The object's version token afterwards.
     version: Option<String>,
     /// How drift was held against the call.
@@ -98,6 +100,21 @@ pub(super) struct Wire {
     evidence: Option<serde::de::IgnoredAny>,
     /// The W3C trace context.
     trace: Option<String>,
+}
+
+/// Why a target refused.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "rejection")]
+#[serde(rename_all = "snake_case")]
+enum WireRejection {
+    /// The baseline did not hold.
+    Precondition,
+    /// The target does not let the execution identity do this.
+    Forbidden,
+    /// The target does not take the request.
+    Invalid,
+    /// The deadline had passed.
+    TooLate,
 }
 
 /// How drift was held against a call.
@@ -168,6 +185,7 @@ pub fn outcome(parts: OutcomeParts<'_>) -> Result<Draft, InvalidDraft> {
         ("state", Some(Json::from(outcome.state.as_str()))),
         ("detail", Some(Json::from(detail))),
         ("reason", outcome.reason.map(|reason| Json::from(reason.code()))),
+        ("rejection", outcome.rejection.map(|rejection| Json::from(rejection.as_str()))),
         ("version", outcome.version.as_ref().map(Json::string)),
         ("drift", parts.drift.map(Drift::to_json)),
         ("answer", answer),

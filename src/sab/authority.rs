@@ -96,6 +96,14 @@ impl Authority {
         Self::new(signing, certificates)
     }
 
+    /// Reads the files `key.pem` and `svid.pem` of a folder, as whoever issues SVIDs writes them.
+    ///
+    /// # Errors
+    /// See [`AuthorityError`].
+    pub fn in_folder(folder: &Path) -> Result<Self, AuthorityError> {
+        Self::read(&folder.join("key.pem"), &folder.join("svid.pem"))
+    }
+
     /// Its SPIFFE ID.
     pub fn id(&self) -> &SpiffeId {
         self.certificate.id()

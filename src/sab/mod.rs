@@ -5,8 +5,12 @@
 
 pub mod airlock;
 pub mod authority;
+pub mod config;
 pub mod epochs;
 pub mod ledger;
+pub mod metrics;
 pub mod period;
 pub mod policy;
 pub mod proposal;
+pub mod serve;
+pub mod services;

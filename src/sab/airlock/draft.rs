@@ -6,6 +6,7 @@ use super::Decided;
 use crate::contract::{Json, Number};
 use crate::digest::Digest;
 use crate::record::{About, Artefact, Decided as Answer, Draft, InvalidDraft, Kind, Subject};
+use crate::sab::epochs::Revocation;
 use crate::sab::ledger::{Entry, State};
 use crate::sab::proposal::Live;
 use crate::timestamp::Timestamp;
@@ -53,6 +54,49 @@ pub(super) fn decided(decided: &Decided, authority: &SpiffeId) -> Result<Draft, 
 pub(super) fn expired(entry: &Entry, authority: &SpiffeId, now: Timestamp) -> Result<Draft, InvalidDraft> {
     let draft = draft(entry, authority, now, body(entry, []), None, None);
     draft.check().map(|()| draft)
+}
+
+/// The draft of the record that says who revoked what, and why.
+pub(super) fn revoked(
+    revocation: &Revocation,
+    operator: &SpiffeId,
+    authority: &SpiffeId,
+    cause: &str,
+    time: Timestamp,
+) -> Draft {
+    let (kind, what) = match revocation {
+        Revocation::Certificate(digest) => ("certificate", digest.to_string()),
+        Revocation::Contract(digest) => ("contract", digest.to_string()),
+        Revocation::Holder(holder) => ("holder", holder.to_string()),
+        Revocation::Target(target) => ("target", target.to_string()),
+        Revocation::Everything => ("everything", "everything".to_owned()),
+    };
+    let (certificate, target) = match revocation {
+        Revocation::Certificate(digest) => (Some(*digest), None),
+        Revocation::Target(target) => (None, Some(target.clone())),
+        Revocation::Holder(_) | Revocation::Contract(_) | Revocation::Everything => (None, None),
+    };
+    let body = Json::object([
+        ("schema", Json::from("seb.dev/revocation/v1")),
+        ("kind", Json::from(kind)),
+        ("revoked", Json::from(what.as_str())),
+        ("operator", Json::string(operator)),
+        ("cause", Json::from(cause)),
+    ]);
+    Draft {
+        kind: Kind::Admission,
+        time,
+        subjects: vec![Subject::new("revoked", Digest::of(what.as_bytes()))],
+        about: About {
+            agent: Some(operator.clone()),
+            authority: Some(authority.clone()),
+            target,
+            certificate,
+            ..About::default()
+        },
+        body,
+        artefacts: Vec::new(),
+    }
 }
 
 fn draft(

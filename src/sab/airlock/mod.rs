@@ -22,10 +22,11 @@ use base64ct::{Base64, Encoding};
 use spiffe::SpiffeId;
 use tokio::sync::watch;
 
+pub(super) use draft::tier_name;
 pub use error::AirlockError;
 
 use super::authority::Authority;
-use super::epochs::{Durable, Epochs};
+use super::epochs::{Durable, Epochs, Revocation, Revoked};
 use super::ledger::{Detail, Entry, Filter, Ledger, State};
 use super::policy::{Facts, Fault, Outcome, Policies, PolicyFiles, Verdict};
 use super::proposal::{Live, Proposal};
@@ -190,6 +191,24 @@ impl<S: Store> Airlock<S> {
         Ok(self.ledger.list(filter).await?)
     }
 
+    /// Revokes, and answers when nothing that it covers starts any more.
+    ///
+    /// It is revoked before it is recorded: a full disk must not keep anybody from it.
+    ///
+    /// # Errors
+    /// It could not be made durable, or not be recorded; in that case it holds all the same.
+    pub async fn revoke(
+        &self,
+        operator: &SpiffeId,
+        revocation: Revocation,
+        cause: &str,
+    ) -> Result<Revoked, AirlockError> {
+        let draft = draft::revoked(&revocation, operator, self.authority.borrow().id(), cause, clock::now()?);
+        let revoked = self.epochs.revoke(revocation).await?;
+        self.store.append(draft).await?;
+        Ok(revoked)
+    }
+
     /// Ends pending proposals whose time is over; how many. To be called now and then.
     ///
     /// # Errors
@@ -202,8 +221,8 @@ impl<S: Store> Airlock<S> {
             entry.decided_at = Some(now);
             entry.expires_at = None;
             entry.detail.explanations.push("nobody decided in time: propose again".to_owned());
-            let head = self.store.append(draft::expired(&entry, self.authority.borrow().id(), now)?).await?;
-            entry.detail.record = head.number;
+            let draft = draft::expired(&entry, self.authority.borrow().id(), now)?;
+            entry.detail.record = self.store.append(draft).await?.number;
             self.ledger.end(&entry).await?;
         }
         Ok(overdue.len())

@@ -174,7 +174,7 @@ async fn i10_a_rate_holds_under_concurrency<S: Store>(store: Arc<S>, _: &Signing
     let decide = |n: u32, seconds| {
         let certificate = Digest::of(&n.to_be_bytes());
         let mut claim = claim(certificate, 1, "", seconds);
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             claim.agent_rate = Some(limit)
         } else {
             claim.authority_rate = Some(limit)
@@ -223,7 +223,7 @@ async fn records_are_found_by_every_field_and_page_by_page<S: Store>(store: Arc<
     for (n, certificate) in (1..).zip(&certificates) {
         let claimed = store.decide(allow(*certificate, 1, n), claim(*certificate, 1, "", n)).await.unwrap();
         assert!(matches!(claimed, Claimed::New(_)));
-        let state = if n % 2 == 0 { State::Succeeded } else { State::Rejected };
+        let state = if n.is_multiple_of(2) { State::Succeeded } else { State::Rejected };
         store.complete(mutation(*certificate, 1), state, outcome_of(*certificate, 1, 2 * n, state, n)).await.unwrap();
     }
     store.append(deny(100)).await.unwrap();
