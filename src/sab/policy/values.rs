@@ -61,7 +61,7 @@ impl Values {
             return Ok(());
         }
         match value {
-            Json::Object(members) if members.len() > 0 => members.iter().try_for_each(|(name, value)| {
+            Json::Object(members) if !members.is_empty() => members.iter().try_for_each(|(name, value)| {
                 let length = place.len();
                 place.push('/');
                 place.push_str(&name.replace('~', "~0").replace('/', "~1"));
