@@ -45,9 +45,10 @@ test-integration: ## tests/*.rs: through the public API and the binaries
 		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast $(addprefix --test ,$(integrations))
 
 .PHONY: test-crosscheck
-test-crosscheck: ## The vectors, judged by other implementations (Java)
-	@scripts/stage --needs bouncycastle crosscheck "the vectors, judged by other implementations" \
+test-crosscheck: ## The vectors, judged by other implementations (Java, Python)
+	@scripts/stage --needs bouncycastle --needs asn1tools crosscheck "the vectors, judged by other implementations" \
 		env SEB_BOUNCYCASTLE="$$(scripts/tools --path bouncycastle)" \
+		SEB_ASN1TOOLS="$$(scripts/tools --path asn1tools)" \
 		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast $(addprefix --test ,$(crosschecks))
 
 .PHONY: test-fuzz

@@ -12,8 +12,8 @@
 //!
 //! | module | what it answers |
 //! |---|---|
-//! | [`execution`] | what follows in one execution, after each thing that can happen? |
 //! | [`record`] | what was decided and done, so that nobody can change it unseen, and anybody can derive it again? |
+//! | [`execution`] | what follows in one execution, after each thing that can happen? |
 //! | [`decision`] | may this call be made, and if not, for which reasons? |
 //! | [`ceiling`] | what may no certificate exceed, however valid? |
 //! | [`epoch`] | what has the authority revoked, and how old is that knowledge? |
@@ -27,6 +27,7 @@
 //! [`store`] keeps records and what else must not be forgotten. [`cli`] is what the two binaries parse and print.
 
 pub mod attribute_certificate;
+pub mod broker;
 pub mod ceiling;
 pub mod cli;
 pub mod clock;
@@ -36,6 +37,7 @@ pub mod decision;
 pub mod digest;
 pub mod epoch;
 pub mod epoch_envelope;
+pub mod epochs;
 pub mod execution;
 pub mod fence;
 pub mod grpc;
@@ -44,7 +46,9 @@ pub mod identity;
 pub mod key;
 pub mod proto;
 pub mod reason;
+pub mod reconcile;
 pub mod record;
+pub mod runtime;
 pub mod sab;
 mod spiffe_id;
 pub mod store;

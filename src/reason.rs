@@ -443,9 +443,14 @@ pub struct Denial {
 }
 
 impl Denial {
-    /// A denial for `reason`, with its particulars.
+    /// The longest detail, in characters: what is refused may be of any size, what is recorded of it may not.
+    pub const MAX_DETAIL: usize = 1024;
+
+    /// A denial for `reason`, with its particulars: at most [`Self::MAX_DETAIL`] characters of them, and with `\u{fffd}`
+    /// for control characters, because input that is quoted must not steer a terminal or forge a line of a log.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        let printable = |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+        Self { reason, detail: detail.into().chars().take(Self::MAX_DETAIL).map(printable).collect() }
     }
 }
 
@@ -472,6 +477,13 @@ mod tests {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.code());
         }
         assert!(!codes.contains(PUBLIC_UNAUTHENTICATED));
+    }
+
+    #[test]
+    fn details_are_short_and_printable() {
+        let denial = Denial::new(Reason::Expired, "\u{1b}[2Jgone\n".repeat(1000));
+        assert!(denial.detail.starts_with("\u{fffd}[2Jgone\u{fffd}"));
+        assert_eq!(denial.detail.chars().count(), Denial::MAX_DETAIL);
     }
 
     #[test]

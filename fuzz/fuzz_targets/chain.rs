@@ -6,8 +6,8 @@ use libfuzzer_sys::fuzz_target;
 use seb::attribute_certificate::{
     AuthorityCertificate, Trust, TrustBundle, authenticate, parse, profile, public_key_digest,
 };
+use seb::elements;
 use seb::reason::Verdict;
-use seb_fuzz::elements;
 
 fuzz_target!(|data: &[u8]| {
     let elements = elements(data);

@@ -2,7 +2,7 @@
 //!
 //! These types hold whatever the standard's syntax allows; what the profile allows is [`super::profile()`]'s to say.
 //! Where the syntax would make an illegal value unreadable and its reason imprecise (a fraction of a second, a negative
-//! serial number) the type keeps the raw value for the profile to refuse.
+//! serial number, a version of two octets) the type keeps the raw value for the profile to refuse.
 
 use der::asn1::{BitString, Int, ObjectIdentifier};
 use der::{Choice, DecodeValue, EncodeValue, Enumerated, FixedTag, Header, Length, Reader, Sequence, Tag, Writer};
@@ -22,7 +22,7 @@ pub(super) struct Certificate {
 /// `AttributeCertificateInfo`.
 #[derive(Clone, Debug, PartialEq, Eq, Sequence)]
 pub(super) struct CertificateInfo {
-    pub(super) version: u8,
+    pub(super) version: Int,
     pub(super) holder: Holder,
     pub(super) issuer: Issuer,
     pub(super) signature: AlgorithmIdentifierOwned,

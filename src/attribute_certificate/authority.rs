@@ -11,6 +11,7 @@ use x509_cert::name::Name;
 
 use super::oid;
 use super::profile::{SignatureAlgorithm, spiffe_id};
+use super::strict::{self, Flaw};
 use crate::digest::Digest;
 use crate::reason::{Denial, Reason};
 
@@ -74,10 +75,28 @@ pub(super) fn extension<T>(certificate: &Certificate, name: &str) -> Result<Opti
 where
     T: AssociatedOid + for<'a> Decode<'a, Error = der::Error>,
 {
-    certificate
-        .tbs_certificate()
-        .get_extension()
-        .map_err(|error| Denial::new(Reason::ChainEncoding, format!("`{name}` is repeated or malformed: {error}")))
+    let malformed = |detail: &dyn std::fmt::Display| {
+        Denial::new(Reason::ChainEncoding, format!("`{name}` is repeated or malformed: {detail}"))
+    };
+    let extensions = certificate.tbs_certificate().extensions().into_iter().flatten();
+    let mut found = extensions.filter(|extension| extension.extn_id == T::OID);
+    let Some(extension) = found.next() else { return Ok(None) };
+    if found.next().is_some() {
+        return Err(malformed(&"it is there twice"));
+    }
+    let octets = extension.extn_value.as_bytes();
+    strict::check(octets).map_err(|flaw| malformed(&flaw))?;
+    let value = T::from_der(octets).map_err(|error| malformed(&error))?;
+    Ok(Some((extension.critical, value)))
+}
+
+/// Reads a certificate of a chain: one X.509 certificate in DER, within the bounds of [`strict`], and nothing after it.
+pub(super) fn read(octets: &[u8]) -> Result<Certificate, Denial> {
+    strict::check(octets).map_err(|flaw| match flaw {
+        Flaw::Encoding(detail) => Denial::new(Reason::ChainEncoding, detail),
+        Flaw::Bounds(detail) => Denial::new(Reason::ChainBounds, detail),
+    })?;
+    Certificate::from_der(octets).map_err(|error| Denial::new(Reason::ChainEncoding, error.to_string()))
 }
 
 /// The certificate's own key identifier; where it has none, the leftmost 160 bits of the SHA-256 of its public key

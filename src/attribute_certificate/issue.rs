@@ -111,7 +111,7 @@ impl Template<'_> {
     pub fn prepare(&self, authority: &AuthorityCertificate) -> Result<Unsigned, InvalidTemplate> {
         let algorithm = authority.algorithm.identifier();
         let info = asn1::CertificateInfo {
-            version: 1,
+            version: Int::new(&[1]).map_err(encoding("version"))?,
             holder: self.holder()?,
             issuer: asn1::Issuer::V2Form(asn1::V2Form {
                 issuer_name: Some(vec![GeneralName::DirectoryName(authority.authority.name.clone())]),

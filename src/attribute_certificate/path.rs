@@ -4,6 +4,7 @@
 //! certificate must be a leaf that may sign (RFC 5755 section 4.5), and its path must end in the bundle of its own
 //! trust domain and of no other.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use x509_cert::Certificate;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
 
-use super::authority::{Authority, extension};
+use super::authority::{Authority, extension, read};
 use super::pem;
 use super::profile::{ProfiledCertificate, SignatureAlgorithm};
 use crate::digest::Digest;
@@ -65,6 +66,8 @@ struct Anchor {
     anchor: TrustAnchor<'static>,
     not_before: Timestamp,
     not_after: Timestamp,
+    /// How many intermediates may stand below it, if it says so.
+    path_length: Option<u8>,
 }
 
 impl TrustBundle {
@@ -115,10 +118,11 @@ impl TrustBundle {
 impl Anchor {
     fn read(octets: &[u8]) -> Result<Self, String> {
         let certificate = Certificate::from_der(octets).map_err(|error| format!("not X.509 in DER: {error}"))?;
-        match extension::<BasicConstraints>(&certificate, "basicConstraints").map_err(|denial| denial.detail)? {
-            Some((_, constraints)) if constraints.ca => {}
+        let constraints = extension::<BasicConstraints>(&certificate, "basicConstraints");
+        let path_length = match constraints.map_err(|denial| denial.detail)? {
+            Some((_, constraints)) if constraints.ca => constraints.path_len_constraint,
             _ => return Err("not a CA".to_owned()),
-        }
+        };
         match extension::<KeyUsage>(&certificate, "keyUsage").map_err(|denial| denial.detail)? {
             Some((_, usage)) if !usage.key_cert_sign() => return Err("`keyUsage` lacks `keyCertSign`".to_owned()),
             _ => {}
@@ -133,6 +137,7 @@ impl Anchor {
             anchor: anchor.to_owned(),
             not_before: seconds(&validity.not_before)?,
             not_after: seconds(&validity.not_after)?,
+            path_length,
         })
     }
 }
@@ -182,7 +187,10 @@ pub fn authenticate(
     now: Timestamp,
 ) -> Result<VerifiedCertificate, Denial> {
     let (leaf, intermediates) = bounded(chain)?;
-    let authority = read(leaf).and_then(|leaf| Authority::read(&leaf))?;
+    let authority = read(leaf)?;
+    // All of them, needed or not: what is no certificate has no place in a chain.
+    intermediates.iter().try_for_each(|octets| read(octets).map(drop))?;
+    let authority = Authority::read(&authority)?;
     if authority.name != certificate.issuer {
         let detail = format!("issued by `{}`, signed by `{}`", certificate.issuer, authority.name);
         return Err(Denial::new(Reason::AuthorityNameMismatch, detail));
@@ -243,8 +251,12 @@ fn trusted<'l, 't>(
         let detail = format!("there is no bundle of `{}`", authority.id.trust_domain());
         return Err(Denial::new(Reason::AuthorityUntrusted, detail));
     };
-    let leaf =
-        webpki::EndEntityCert::try_from(leaf).map_err(|error| Denial::new(Reason::ChainEncoding, error.to_string()))?;
+    let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|error| match error {
+        webpki::Error::UnsupportedCriticalExtension => {
+            Denial::new(Reason::AuthorityProfile, "an extension is critical and unknown")
+        }
+        _ => Denial::new(Reason::ChainEncoding, error.to_string()),
+    })?;
     path(&leaf, intermediates, bundle, now)?;
     Ok((leaf, bundle))
 }
@@ -264,10 +276,6 @@ fn bounded(chain: &[Vec<u8>]) -> Result<(&Vec<u8>, &[Vec<u8>]), Denial> {
     Ok((leaf, intermediates))
 }
 
-fn read(octets: &[u8]) -> Result<Certificate, Denial> {
-    Certificate::from_der(octets).map_err(|error| Denial::new(Reason::ChainEncoding, error.to_string()))
-}
-
 /// Whether a path leads from `leaf` to an anchor of `bundle` that is valid `now`.
 fn path(
     leaf: &webpki::EndEntityCert<'_>,
@@ -275,11 +283,12 @@ fn path(
     bundle: &TrustBundle,
     now: Timestamp,
 ) -> Result<(), Denial> {
-    let live = bundle
+    let live: Vec<&Anchor> = bundle
         .anchors
         .iter()
-        .filter(|anchor| (anchor.not_before.seconds()..=anchor.not_after.seconds()).contains(&now.seconds()));
-    let anchors: Vec<TrustAnchor<'_>> = live.map(|anchor| anchor.anchor.clone()).collect();
+        .filter(|anchor| (anchor.not_before.seconds()..=anchor.not_after.seconds()).contains(&now.seconds()))
+        .collect();
+    let anchors: Vec<TrustAnchor<'static>> = live.iter().map(|anchor| anchor.anchor.clone()).collect();
     if anchors.is_empty() {
         let detail = format!("no certificate of the bundle of `{}` is valid at this time", bundle.trust_domain);
         return Err(Denial::new(Reason::AuthorityExpired, detail));
@@ -287,19 +296,50 @@ fn path(
     let intermediates: Vec<CertificateDer<'_>> =
         intermediates.iter().map(|octets| CertificateDer::from(octets.as_slice())).collect();
     let time = UnixTime::since_unix_epoch(Duration::from_secs(now.seconds()));
-    let path = leaf.verify_for_usage(PATH_ALGORITHMS, &anchors, &intermediates, time, AnyPurpose, None, None).map_err(
-        |error| match error {
-            webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => {
-                Denial::new(Reason::AuthorityExpired, error.to_string())
+    // Why the last complete path was not acceptable all the same; another one may be.
+    let flaw = RefCell::new(None);
+    let acceptable = |path: &webpki::VerifiedPath<'_>| {
+        acceptable(path, &live, &bundle.trust_domain).map_err(|denial| {
+            flaw.replace(Some(denial));
+            webpki::Error::UnknownIssuer
+        })
+    };
+    type Acceptable<'a> = &'a dyn Fn(&webpki::VerifiedPath<'_>) -> Result<(), webpki::Error>;
+    let build = |anchors: &[TrustAnchor<'static>], acceptable: Option<Acceptable<'_>>| {
+        let found = leaf.verify_for_usage(PATH_ALGORITHMS, anchors, &intermediates, time, AnyPurpose, None, acceptable);
+        found.map(drop)
+    };
+    let Err(error) = build(&anchors, Some(&acceptable)) else { return Ok(()) };
+    if let Some(denial) = flaw.take() {
+        return Err(denial);
+    }
+    match error {
+        webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => {
+            Err(Denial::new(Reason::AuthorityExpired, error.to_string()))
+        }
+        _ => {
+            let all: Vec<_> = bundle.anchors.iter().map(|anchor| anchor.anchor.clone()).collect();
+            match anchors.len() < all.len() && build(&all, None).is_ok() {
+                true => Err(Denial::new(Reason::AuthorityExpired, "the path's root is not valid at this time")),
+                false => Err(Denial::new(Reason::AuthorityUntrusted, error.to_string())),
             }
-            _ => Denial::new(Reason::AuthorityUntrusted, error.to_string()),
-        },
-    )?;
-    path.intermediate_certificates().try_for_each(|ca| intermediate(&ca.der(), &bundle.trust_domain))
+        }
+    }
 }
 
-/// What the path algorithm does not look at in an intermediate: whether its key may sign certificates, and whether it
-/// speaks for this trust domain (X509-SVID section 4.2: a signing certificate's SPIFFE ID has no path).
+/// What the path algorithm does not look at: the intermediates' use, and how many of them the root allows.
+fn acceptable(path: &webpki::VerifiedPath<'_>, live: &[&Anchor], trust_domain: &TrustDomain) -> Result<(), Denial> {
+    path.intermediate_certificates().try_for_each(|ca| intermediate(&ca.der(), trust_domain))?;
+    let count = path.intermediate_certificates().count();
+    let mut anchors = live.iter().filter(|anchor| anchor.anchor == *path.anchor());
+    match anchors.any(|anchor| anchor.path_length.is_none_or(|most| count <= usize::from(most))) {
+        true => Ok(()),
+        false => Err(Denial::new(Reason::AuthorityUntrusted, "more intermediates than the root's `pathLenConstraint`")),
+    }
+}
+
+/// Whether the key of an intermediate may sign certificates, and whether it speaks for this trust domain (X509-SVID
+/// section 3.2: a signing certificate's SPIFFE ID has no path).
 pub(crate) fn intermediate(octets: &[u8], trust_domain: &TrustDomain) -> Result<(), Denial> {
     let deny = |detail: &str| Err(Denial::new(Reason::AuthorityUntrusted, format!("an intermediate {detail}")));
     let certificate = read(octets)?;

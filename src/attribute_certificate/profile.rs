@@ -17,6 +17,7 @@ use super::admission::Admission;
 use super::asn1::{self, DigestedObjectType, Target, TargetInformation};
 use super::oid;
 use super::parse::AttributeCertificate;
+use super::strict;
 use crate::digest::Digest;
 use crate::reason::{Denial, Reason};
 use crate::timestamp::Timestamp;
@@ -89,7 +90,12 @@ pub struct ProfiledCertificate {
 }
 
 impl ProfiledCertificate {
-    /// SHA-256 of the certificate's octets: its name in records and in revocations.
+    /// SHA-256 of what is signed (`acinfo`, with its tag and length): the certificate's name in records, in
+    /// revocations and in the count of its uses.
+    ///
+    /// The signature itself is not part of it, because it is not unique. Of an ECDSA signature (r, s) anybody can make
+    /// another, (r, n - s), that is as valid; were the name to change with it, a certificate for one use could be used
+    /// twice, and a revoked one again.
     pub fn digest(&self) -> Digest {
         self.digest
     }
@@ -162,8 +168,8 @@ impl ProfiledCertificate {
 pub fn profile(certificate: AttributeCertificate) -> Result<ProfiledCertificate, Denial> {
     let value = &certificate.value;
     let info = &value.info;
-    if info.version != 1 {
-        return deny(Reason::ProfileVersion, format!("version {} is not v2(1)", info.version));
+    if info.version.as_bytes() != [1] {
+        return deny(Reason::ProfileVersion, "the version is not v2(1)");
     }
     let (holder, holder_key) = holder(&info.holder)?;
     let issuer = issuer(&info.issuer)?;
@@ -184,6 +190,9 @@ pub fn profile(certificate: AttributeCertificate) -> Result<ProfiledCertificate,
     extensions_in_general(extensions)?;
     let broker = target(extensions)?;
     let authority_key = authority_key(extensions)?;
+    let signed = certificate.signed_octets();
+    let digest =
+        signed.map_err(|error| Denial::new(Reason::CertificateStructure, error.to_string())).map(Digest::of)?;
     Ok(ProfiledCertificate {
         holder,
         holder_key,
@@ -196,7 +205,7 @@ pub fn profile(certificate: AttributeCertificate) -> Result<ProfiledCertificate,
         admission,
         broker,
         authority_key,
-        digest: Digest::of(certificate.octets()),
+        digest,
         certificate,
     })
 }
@@ -354,6 +363,8 @@ where
         return deny(REASON, format!("`{name}` must {}be critical", if critical { "" } else { "not " }));
     }
     let octets = found.extn_value.as_bytes();
+    // As for the certificate itself: before types are made of them, octets are DER and within bounds.
+    strict::check(octets).map_err(|flaw| Denial::new(REASON, format!("`{name}` is malformed: {flaw}")))?;
     let value = T::from_der(octets).map_err(|error| Denial::new(REASON, format!("`{name}` is malformed: {error}")))?;
     match value.to_der() {
         Ok(again) if again == octets => Ok(value),

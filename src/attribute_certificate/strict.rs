@@ -11,11 +11,13 @@ pub(super) const MAX_DEPTH: usize = 16;
 pub(super) const MAX_VALUES: usize = 1024;
 
 /// Why octets were refused before being looked at more closely.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Flaw {
     /// Not DER.
+    #[error("{0}")]
     Encoding(String),
     /// DER, but more of it than can be right.
+    #[error("{0}")]
     Bounds(String),
 }
 
@@ -62,6 +64,7 @@ fn primitive(tag: Tag, content: &[u8]) -> Result<(), Flaw> {
             [first, second, ..] => !((*first == 0 && *second < 0x80) || (*first == 0xff && *second >= 0x80)),
         },
         Tag::Null => content.is_empty(),
+        Tag::ObjectIdentifier => minimal_arcs(content),
         Tag::BitString => match content {
             [0, ..] => true,
             [unused @ 1..=7, .., last] => last.trailing_zeros() >= u32::from(*unused),
@@ -73,6 +76,19 @@ fn primitive(tag: Tag, content: &[u8]) -> Result<(), Flaw> {
         true => Ok(()),
         false => Err(Flaw::Encoding(format!("{tag} is not in its canonical form"))),
     }
+}
+
+/// Whether `content` is a list of base 128 numbers without leading zeros, the last of them complete. The decoder of
+/// object identifiers would let `2.5.29.55` be written in any number of ways.
+fn minimal_arcs(content: &[u8]) -> bool {
+    let mut first_of_arc = true;
+    for octet in content {
+        if first_of_arc && *octet == 0x80 {
+            return false;
+        }
+        first_of_arc = *octet < 0x80;
+    }
+    first_of_arc && !content.is_empty()
 }
 
 fn encoding(error: &der::Error) -> Flaw {
@@ -135,6 +151,12 @@ mod tests {
             &[0x03, 0x02, 0x08, 0x00],
             &[0x03, 0x02, 0x04, 0x0f],
             &[0x24, 0x04, 0x04, 0x02, 0x00, 0x00],
+            &[0x06, 0x00],
+            &[0x06, 0x04, 0x55, 0x1d, 0x80, 0x37],
+            &[0x06, 0x03, 0x80, 0x55, 0x1d],
+            &[0x06, 0x03, 0x55, 0x1d, 0x81],
+            &[0x9f, 0x1e, 0x00],
+            &[0x1f, 0x05, 0x00],
         ] {
             assert!(matches!(check(bad), Err(Flaw::Encoding(_))), "{bad:02x?}");
         }
@@ -146,6 +168,9 @@ mod tests {
             &[0x02, 0x01, 0x80],
             &[0x03, 0x01, 0x00],
             &[0x03, 0x02, 0x04, 0xf0],
+            &[0x06, 0x03, 0x55, 0x1d, 0x37],
+            &[0x06, 0x04, 0x2a, 0x86, 0x48, 0x00],
+            &[0x9f, 0x1f, 0x00],
         ] {
             assert_eq!(check(good), Ok(()), "{good:02x?}");
         }

@@ -3,10 +3,14 @@
 //! Exit statuses are the same everywhere: see [`Exit`]. Text output is made for reading: aligned, and coloured on a
 //! terminal only. `--output json` prints one JSON document on one line, whose fields are stable.
 
+mod agent;
+mod broker;
 mod certificate;
 mod client;
+mod config;
 mod issue;
 mod proposals;
+mod records;
 pub mod sab;
 mod sab_policy;
 mod sab_serve;
@@ -29,6 +33,10 @@ pub enum Exit {
     Success,
     /// What was asked does not hold, or was refused: status 1. The reason was printed.
     Refused,
+    /// Whether what was asked was done is not known yet: status 3.
+    Unsettled,
+    /// It could not be asked, or not now; later it can: status 4.
+    Unavailable,
 }
 
 impl From<Exit> for ExitCode {
@@ -36,6 +44,8 @@ impl From<Exit> for ExitCode {
         match exit {
             Exit::Success => Self::SUCCESS,
             Exit::Refused => Self::FAILURE,
+            Exit::Unsettled => Self::from(3),
+            Exit::Unavailable => Self::from(4),
         }
     }
 }

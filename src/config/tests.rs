@@ -238,3 +238,15 @@ fn hints_name_the_nearest_key_or_all() {
     let hints: Vec<_> = invalid.problems().iter().map(|problem| problem.hint.as_deref().unwrap()).collect();
     assert_eq!(hints, ["did you mean `listen`?", "known here: `listen`, `drain`, `limits`"]);
 }
+
+#[test]
+fn the_example_is_read() {
+    let text = include_str!("../../examples/broker.toml");
+    let config =
+        parse(text, "examples/broker.toml", Files::Ignore, BrokerConfig::read).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(config.targets.len(), 1);
+    assert_eq!(config.ceilings.file().targets.len(), 1);
+    assert!(!format!("{config:?}").contains("PRIVATE KEY"));
+    let described: std::collections::BTreeSet<_> = BrokerConfig::describe().into_iter().map(|doc| doc.key).collect();
+    assert!(described.contains("targets[].server_id") && described.contains("ceilings.knowledge.boundary"));
+}

@@ -205,6 +205,11 @@ impl RecordedFacts {
         Digest::of(self.to_json().to_canonical().as_bytes())
     }
 
+    /// The time of the decision.
+    pub const fn now(&self) -> Timestamp {
+        self.observed.now
+    }
+
     /// The digest of the certificate.
     pub const fn certificate(&self) -> Digest {
         self.certificate

@@ -97,7 +97,7 @@ where
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
         let gate = Arc::clone(&self.gate.0);
-        let started = clock::monotonic();
+        let started = clock::instant();
         let peer = request.extensions().get::<Peer>().cloned();
         let trace = traceparent(request.headers());
         let method = access::method(request.uri().path()).map_or("other", |method| method.path);
@@ -142,7 +142,7 @@ impl Inner {
         let asked = grpc_timeout(request.headers())?.map(|asked| asked.min(self.max_deadline));
         let id = caller.peer.id().clone();
         request.extensions_mut().insert::<Caller>(caller);
-        let deadline = |limit: Duration| clock::monotonic().checked_add(limit.saturating_sub(MARGIN));
+        let deadline = |limit: Duration| clock::instant().checked_add(limit.saturating_sub(MARGIN));
         match method.flow {
             Flow::Unary => {
                 let Some(end) = deadline(asked.unwrap_or(self.default_deadline)) else {

@@ -11,7 +11,10 @@
 //! - A server that is asked to end takes no new call, and lets what is in flight finish ([`serve`]).
 
 pub mod access;
+pub mod convert;
+pub mod execution;
 pub mod fair;
 pub mod gate;
+pub mod records;
 pub mod serve;
 pub mod status;

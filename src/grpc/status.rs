@@ -210,6 +210,20 @@ pub fn denied(denials: &[Denial], record: Option<u64>) -> Status {
 
 /// The status of an error that is nobody's business outside: the log has it under the id that the status names.
 pub fn internal(error: &dyn Error) -> Status {
+    internal_text(&chain(error))
+}
+
+/// The status of what should work later; `detail` is for the caller, and the log has the error under the id that the
+/// status names.
+pub fn unavailable(detail: &str, error: &dyn Error) -> Status {
+    let id = incident();
+    tracing::error!(%id, error = chain(error), "{detail}");
+    let detail = format!("{detail}; the log has it as `{id}`");
+    Cause::Unavailable.with(detail, ErrorDetails::new(), [("id", id)])
+}
+
+/// An error and its causes, on one line.
+fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -217,7 +231,7 @@ pub fn internal(error: &dyn Error) -> Status {
         text.push_str(&cause.to_string());
         source = cause.source();
     }
-    internal_text(&text)
+    text
 }
 
 fn internal_text(text: &str) -> Status {

@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spiffe::SpiffeId;
 
-use super::state::State;
 use crate::contract::{Json, TargetName};
 use crate::decision::MutationId;
 use crate::digest::Digest;
+use crate::execution::State;
 use crate::reason::Reason;
 use crate::spiffe_id;
 
@@ -76,6 +76,13 @@ impl About {
     /// Whether every field is within its bounds.
     pub(super) fn is_bounded(&self) -> bool {
         self.resource.as_ref().is_none_or(|resource| resource.len() <= MAX_RESOURCE)
+    }
+
+    /// The beginning of `resource` that fits.
+    pub(super) fn fit_resource(mut resource: String) -> String {
+        let end = (0..=MAX_RESOURCE.min(resource.len())).rev().find(|at| resource.is_char_boundary(*at));
+        resource.truncate(end.unwrap_or(0));
+        resource
     }
 
     /// The fields that are set, in the form of a statement.

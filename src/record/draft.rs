@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::about::About;
-use super::{Kind, MAX_ARTEFACT, MAX_ARTEFACTS, MAX_SUBJECTS};
+use super::{Kind, MAX_ARTEFACT, MAX_ARTEFACTS, MAX_SUBJECTS, body};
 use crate::contract::Json;
 use crate::digest::Digest;
 use crate::timestamp::Timestamp;
@@ -75,9 +75,15 @@ pub enum InvalidDraft {
     /// A name, a media type or an indexed field is empty or too long.
     #[error("`{0}` is empty or too long")]
     Name(&'static str),
+    /// The facts name an artefact that is not there.
+    #[error("an artefact that the facts name is missing")]
+    Missing,
     /// The body is no object.
     #[error("the body is no object")]
     NoObject,
+    /// The body is not of the schema of the kind, or contradicts the fields by which the record is found.
+    #[error("the body is not that of its kind: {0}")]
+    Body(String),
     /// The body is nested too deeply.
     #[error("the body is nested more than {MAX_DEPTH} deep: keep it as an artefact")]
     Depth,
@@ -160,7 +166,7 @@ impl Draft {
         if is_deeper(&self.body, MAX_DEPTH) {
             return Err(InvalidDraft::Depth);
         }
-        Ok(())
+        body::check(self.kind, &self.about, &self.body).map_err(InvalidDraft::Body)
     }
 }
 

@@ -3,10 +3,9 @@
 use base64ct::{Base64, Encoding};
 use serde::Deserialize;
 
+use super::MAX_ENVELOPE;
 use super::key::PublicKey;
-use super::{MAX_ENVELOPE, SealError};
 use crate::contract::{Json, decode};
-use crate::key::SigningKey;
 
 /// What the payload of every envelope is: an in-toto statement.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -62,21 +61,15 @@ pub(super) fn pre_authentication(payload_type: &str, payload: &[u8]) -> Vec<u8> 
     octets
 }
 
-/// The envelope's octets around `payload`, signed with `signer`.
-pub(super) fn sign(payload: &[u8], signer: &SigningKey, key_id: &str) -> Result<Vec<u8>, SealError> {
-    let signature = signer.sign(&pre_authentication(PAYLOAD_TYPE, payload)).map_err(SealError::Key)?;
-    let signature =
-        Json::object([("keyid", Json::from(key_id)), ("sig", Json::from(Base64::encode_string(&signature)))]);
+/// The envelope's octets around a payload and its one signature, both in base64.
+pub(super) fn envelope(payload: &str, key_id: &str, signature: &str) -> Vec<u8> {
+    let signature = Json::object([("keyid", Json::from(key_id)), ("sig", Json::from(signature))]);
     let envelope = Json::object([
-        ("payload", Json::from(Base64::encode_string(payload))),
+        ("payload", Json::from(payload)),
         ("payloadType", Json::from(PAYLOAD_TYPE)),
         ("signatures", Json::Array(vec![signature])),
     ]);
-    let octets = envelope.to_canonical().into_bytes();
-    if octets.len() > MAX_ENVELOPE {
-        return Err(SealError::TooLarge(octets.len()));
-    }
-    Ok(octets)
+    envelope.to_canonical().into_bytes()
 }
 
 impl Envelope {

@@ -3,8 +3,11 @@
 //! The broker's SVID key signs the binding of record key, SPIFFE ID and time; the record key signs the record that holds
 //! it. So the identity vouches for the key, and the key for the log.
 
+use std::time::Duration;
+
 use base64ct::{Base64, Encoding};
 use der::{Decode, Encode};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use spiffe::SpiffeId;
@@ -165,6 +168,26 @@ impl Genesis {
         self.binding.time
     }
 
+    /// Whether the broker's SVID led, at the time of the first record, to one of the CA certificates in `roots`, each in
+    /// DER: whether the identity that vouches for the log is one that the reader trusts.
+    ///
+    /// # Errors
+    /// What is wrong with the path.
+    pub fn verify_path(&self, roots: &[Vec<u8>]) -> Result<(), String> {
+        let der = |octets: &Vec<u8>| CertificateDer::from(octets.clone());
+        let roots: Vec<_> = roots.iter().map(der).collect();
+        let anchors = roots.iter().map(webpki::anchor_from_trusted_cert).collect::<Result<Vec<_>, _>>();
+        let anchors = anchors.map_err(|error| format!("a certificate of the bundle is unusable: {error}"))?;
+        let mut chain = self.chain.iter().map(der);
+        let leaf = chain.next().ok_or("the chain is empty")?;
+        let intermediates: Vec<_> = chain.collect();
+        let leaf = webpki::EndEntityCert::try_from(&leaf).map_err(|error| error.to_string())?;
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(self.binding.time.seconds()));
+        leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &intermediates, time, AnyPurpose, None, None)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
     /// Whether the chain's first certificate is the broker's and its key signed the binding.
     fn check(&self, proof: &[u8]) -> Result<(), InvalidGenesis> {
         let chain = |detail: &str| InvalidGenesis::Chain(detail.to_owned());
@@ -180,6 +203,15 @@ impl Genesis {
         let spki = spki.map_err(|_| chain("its first certificate has no readable key"))?;
         let identity = PublicKey::from_spki(&spki).map_err(|error| InvalidGenesis::Chain(error.to_string()))?;
         if identity.is_signature(&self.binding.to_be_signed(), proof) { Ok(()) } else { Err(InvalidGenesis::Proof) }
+    }
+}
+
+/// An SVID is told by its SPIFFE ID, whatever else its key may be used for.
+struct AnyPurpose;
+
+impl webpki::ExtendedKeyUsageValidator for AnyPurpose {
+    fn validate(&self, _: webpki::KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        Ok(())
     }
 }
 

@@ -13,29 +13,40 @@
 //! |---|---|
 //! | [`Draft`], [`About`], [`Subject`], [`Artefact`] | what a producer hands to the store |
 //! | [`genesis`], [`decision`], [`refusal`], [`outcome`], [`epoch`] | drafts of each kind |
-//! | [`seal`], [`Sealed`] | a draft with its place and its signature |
+//! | [`Unsigned`], [`Sealed`] | a draft with its place, and then its signature |
 //! | [`Statement`], [`Verifier`] | reading one record, and a whole log |
 
 mod about;
+mod body;
+mod decision;
 
 mod draft;
 mod dsse;
 mod genesis;
 mod head;
 mod key;
+pub mod media;
+mod outcome;
+mod replay;
 mod seal;
-mod state;
 mod statement;
+mod trust;
+mod verify;
 
 pub use about::{About, Decided};
+pub use body::json_schema;
+pub use decision::{DecisionContext, PlannedIdentity, Presented, RefusalParts, decision, refusal};
 pub use draft::{Artefact, ArtefactRef, Draft, InvalidDraft, Subject};
 pub use dsse::{InvalidEnvelope, PAYLOAD_TYPE};
 pub use genesis::{Genesis, InvalidGenesis, KeyBinding, genesis};
 pub use head::{Head, InvalidHead};
 pub use key::{InvalidPublicKey, PublicKey};
-pub use seal::{SealError, Sealed, seal};
-pub use state::{InvalidState, State};
+pub use outcome::{Drift, OutcomeParts, Timings, epoch, outcome};
+pub use replay::{ReplayError, Replayed, Source, permitted, replay};
+pub use seal::{SealError, Sealed, Unsigned};
 pub use statement::{InvalidStatement, Link, Statement, beginning, verify_signature};
+pub use trust::{restore_trust, trust_artefact};
+pub use verify::{Problem, Summary, Verifier, VerifyError};
 
 use std::fmt;
 use std::str::FromStr;
@@ -127,3 +138,6 @@ impl FromStr for Kind {
 
 #[cfg(test)]
 pub(crate) mod testing;
+
+#[cfg(test)]
+mod tests;

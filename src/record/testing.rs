@@ -3,12 +3,16 @@
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 use spiffe::SpiffeId;
 
-use super::{About, Decided, Draft, KeyBinding, Kind, PublicKey, State, Subject, genesis};
+use super::{
+    About, Decided, Draft, KeyBinding, Kind, OutcomeParts, PublicKey, RefusalParts, Subject, genesis, outcome, refusal,
+};
 use crate::attribute_certificate::SignatureAlgorithm;
 use crate::contract::Json;
 use crate::decision::MutationId;
 use crate::digest::Digest;
+use crate::execution::{Outcome, State};
 use crate::key::SigningKey;
+use crate::reason::{Denial, Reason};
 use crate::timestamp::Timestamp;
 
 pub(crate) const BROKER: &str = "spiffe://example.org/seb";
@@ -54,16 +58,53 @@ pub(crate) fn genesis_of(key: &SigningKey) -> Draft {
     genesis(binding, vec![certificate], &proof).unwrap()
 }
 
-/// A record that says little.
+/// A record that says as little as its kind allows.
 pub(crate) fn plain(kind: Kind, seconds: u64) -> Draft {
+    let body = match kind {
+        Kind::Boundary => Json::object([("target", Json::from("production")), ("status", Json::from("proven"))]),
+        Kind::Admission => Json::object([("event", Json::from("admitted"))]),
+        Kind::Epoch => epoch_body(seconds),
+        _ => Json::object([("note", Json::from("nothing"))]),
+    };
     Draft {
         kind,
         time: at(seconds),
         subjects: vec![Subject::new("call", Digest::of(b"call"))],
         about: About::default(),
-        body: Json::object([("note", Json::from("nothing"))]),
+        body,
         artefacts: Vec::new(),
     }
+}
+
+fn epoch_body(sequence: u64) -> Json {
+    Json::object([
+        ("authority", Json::from(AUTHORITY)),
+        ("statement", Json::string(Digest::of(b"statement"))),
+        ("signed", Json::string(Digest::of(b"signed"))),
+        ("sequence", Json::from(u32::try_from(sequence).unwrap())),
+        ("policy_epoch", Json::from(1)),
+        ("revocation_epoch", Json::from(1)),
+        ("revoked", Json::from(0)),
+        ("issued_at", Json::string(at(sequence))),
+        ("received_at", Json::string(at(sequence))),
+    ])
+}
+
+/// A refusal before authentication.
+pub(crate) fn deny(seconds: u64) -> Draft {
+    let denial = Denial::new(Reason::CertificateEncoding, "not DER");
+    let caller = id(AGENT);
+    refusal(&RefusalParts {
+        time: at(seconds),
+        caller: &caller,
+        denial: &denial,
+        certificate: Some(b"nonsense"),
+        chain: &[],
+        trust: None,
+        request: None,
+        trace: None,
+    })
+    .unwrap()
 }
 
 pub(crate) fn mutation(certificate: Digest, ordinal: u32) -> MutationId {
@@ -81,11 +122,39 @@ pub(crate) fn allow(certificate: Digest, ordinal: u32, seconds: u64) -> Draft {
         decision: Some(Decided::Allow),
         ..About::default()
     };
-    Draft { about, ..plain(Kind::Decision, seconds) }
+    let permit = Json::object([("mutation_id", Json::string(mutation(certificate, ordinal)))]);
+    let body = Json::object([
+        ("facts", Json::string(Digest::of(b"facts"))),
+        ("decision", Json::object([("decision", Json::from("allow")), ("permit", permit)])),
+        (
+            "certified",
+            Json::object([
+                ("certificate", Json::string(certificate)),
+                ("chain", Json::Array(Vec::new())),
+                ("trust", Json::string(Digest::of(b"trust"))),
+                ("bundle", Json::string(Digest::of(b"bundle"))),
+            ]),
+        ),
+        ("request", Json::string(Digest::of(b"request"))),
+    ]);
+    Draft { about, body, ..plain(Kind::Decision, seconds) }
 }
 
-pub(crate) fn outcome_of(certificate: Digest, ordinal: u32, state: State, seconds: u64) -> Draft {
-    let decision = allow(certificate, ordinal, seconds);
-    let about = About { decision: None, state: Some(state), ..decision.about };
-    Draft { about, ..plain(Kind::Outcome, seconds) }
+/// The outcome of the decision with this number.
+pub(crate) fn outcome_of(certificate: Digest, ordinal: u32, decision: u64, state: State, seconds: u64) -> Draft {
+    let (about, mutation_id) = (allow(certificate, ordinal, seconds).about, mutation(certificate, ordinal));
+    let ended = Outcome { state, reason: None, rejection: None, detail: "it ended".to_owned(), version: None };
+    outcome(OutcomeParts {
+        time: at(seconds),
+        mutation_id: &mutation_id,
+        decision,
+        about,
+        outcome: &ended,
+        drift: None,
+        answer: None,
+        timings: None,
+        evidence: None,
+        trace: None,
+    })
+    .unwrap()
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use spiffe::SpiffeId;
 
 use crate::decision::MutationId;
-use crate::record::{Kind, SealError, State};
+use crate::execution::State;
+use crate::record::{Kind, SealError};
 
 /// Why a store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +32,7 @@ pub enum StoreError {
     #[error("the claim of `{0}` contradicts what is stored")]
     Claim(MutationId),
     /// The execution cannot go from one state to the other.
-    #[error("the execution is `{from}` and cannot become `{to}`")]
+    #[error("the execution is `{}` and cannot become `{}`", from.as_str(), to.as_str())]
     Transition {
         /// How it stands.
         from: State,

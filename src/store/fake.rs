@@ -7,13 +7,12 @@ use spiffe::SpiffeId;
 use tokio::sync::{Notify, watch};
 
 use super::ledger::{Change, Done, Effect, Ledger, Op, Sealer, window_start};
-use super::{
-    Claim, Claimed, EpochAppended, EpochMark, Execution, Filter, Query, Record, Store, StoreError, UseKey, Windows,
-};
+use super::{Claim, Claimed, EpochAppended, EpochMark, Execution, Query, Record, Store, StoreError, UseKey, Windows};
 use crate::decision::{MutationId, RateCount, Rates, Uses};
 use crate::digest::Digest;
+use crate::execution::State;
 use crate::key::SigningKey;
-use crate::record::{Artefact, Draft, Head, State, Statement};
+use crate::record::{Artefact, Draft, Head, Statement};
 use crate::timestamp::Timestamp;
 
 /// What happens to a write.
@@ -121,28 +120,6 @@ impl Stored {
     }
 }
 
-impl Filter {
-    /// Whether a record matches.
-    fn matches(&self, statement: &Statement) -> bool {
-        fn same<T: PartialEq>(wanted: &Option<T>, found: &Option<T>) -> bool {
-            wanted.is_none() || wanted == found
-        }
-        let about = &statement.about;
-        self.since.is_none_or(|since| statement.time >= since)
-            && self.until.is_none_or(|until| statement.time <= until)
-            && self.kind.is_none_or(|kind| statement.kind == kind)
-            && same(&self.agent, &about.agent)
-            && same(&self.authority, &about.authority)
-            && same(&self.target, &about.target)
-            && same(&self.resource, &about.resource)
-            && same(&self.certificate, &about.certificate)
-            && same(&self.mutation_id, &about.mutation_id)
-            && same(&self.decision, &about.decision)
-            && same(&self.state, &about.state)
-            && same(&self.reason, &about.reason)
-    }
-}
-
 impl Store for Fake {
     async fn decide(&self, draft: Draft, claim: Claim) -> Result<Claimed, StoreError> {
         match self.write(Op::Decide(draft, claim)).await? {
@@ -187,7 +164,8 @@ impl Store for Fake {
         windows: Windows,
         now: Timestamp,
     ) -> Result<Rates, StoreError> {
-        let count = |executions: u64, per_seconds| RateCount { executions: executions as u32, per_seconds };
+        let count =
+            |executions: u64, per_seconds| RateCount { executions: u32::try_from(executions).unwrap(), per_seconds };
         Ok(self.read(|stored| {
             let after = |seconds| window_start(now, seconds);
             let of_agent = stored.count(|e| e.agent == *agent && e.decided_at > after(windows.agent_seconds));

@@ -12,9 +12,10 @@ use super::{Claim, Claimed, EpochAppended, EpochMark, Execution, RateLimit, Stor
 use crate::contract::Json;
 use crate::decision::MutationId;
 use crate::digest::Digest;
+use crate::execution::State;
 use crate::key::SigningKey;
 use crate::record::{
-    Decided, Draft, Genesis, Head, InvalidPublicKey, Kind, Link, PublicKey, SealError, Sealed, State, beginning, seal,
+    Decided, Draft, Genesis, Head, InvalidPublicKey, Kind, Link, PublicKey, SealError, Sealed, Unsigned, beginning,
 };
 use crate::timestamp::Timestamp;
 
@@ -98,6 +99,12 @@ impl Sealer {
     pub(super) fn new(key: SigningKey) -> Result<Self, InvalidPublicKey> {
         let public = PublicKey::from_spki(&key.public_key().map_err(|_| InvalidPublicKey)?)?;
         Ok(Self { key_id: public.key_id(), key, public })
+    }
+
+    fn seal(&self, draft: &Draft, link: Link, not_before: Timestamp) -> Result<Sealed, SealError> {
+        let unsigned = Unsigned::new(draft, link, not_before)?;
+        let signature = self.key.sign(&unsigned.to_be_signed()).map_err(|_| SealError::Signature)?;
+        unsigned.complete(&self.key_id, &signature)
     }
 
     pub(super) const fn public(&self) -> &PublicKey {
@@ -280,7 +287,7 @@ impl Ledger {
             Some(Place { head, time }) => (Link { number: head.number + 1, previous: head.digest }, time),
             None => (Link { number: 1, previous: beginning() }, draft.time),
         };
-        let sealed = seal(draft, link, not_before, &sealer.key, &sealer.key_id).map_err(StoreError::Seal)?;
+        let sealed = sealer.seal(draft, link, not_before).map_err(StoreError::Seal)?;
         let head = Head { number: sealed.number, digest: sealed.digest };
         self.place = Some(Place { head, time: sealed.time });
         Ok((head, sealed))

@@ -23,8 +23,9 @@ pub use error::StoreError;
 use crate::contract::TargetName;
 use crate::decision::{IdempotencyKey, MutationId, Rates, Uses};
 use crate::digest::Digest;
+use crate::execution::State;
 use crate::reason::Reason;
-use crate::record::{Artefact, Decided, Draft, Head, Kind, State};
+use crate::record::{Artefact, Decided, Draft, Head, Kind, Statement};
 use crate::timestamp::Timestamp;
 
 /// The most records that one query answers.
@@ -310,6 +311,28 @@ pub struct Filter {
     pub state: Option<State>,
     /// The reason that was the answer.
     pub reason: Option<Reason>,
+}
+
+impl Filter {
+    /// Whether a record matches.
+    pub fn matches(&self, statement: &Statement) -> bool {
+        fn same<T: PartialEq>(wanted: &Option<T>, found: &Option<T>) -> bool {
+            wanted.is_none() || wanted == found
+        }
+        let about = &statement.about;
+        self.since.is_none_or(|since| statement.time >= since)
+            && self.until.is_none_or(|until| statement.time <= until)
+            && self.kind.is_none_or(|kind| statement.kind == kind)
+            && same(&self.agent, &about.agent)
+            && same(&self.authority, &about.authority)
+            && same(&self.target, &about.target)
+            && same(&self.resource, &about.resource)
+            && same(&self.certificate, &about.certificate)
+            && same(&self.mutation_id, &about.mutation_id)
+            && same(&self.decision, &about.decision)
+            && same(&self.state, &about.state)
+            && same(&self.reason, &about.reason)
+    }
 }
 
 impl Query {

@@ -12,7 +12,7 @@ use super::read::{EXECUTION, digest, execution, millis, time};
 use crate::digest::Digest;
 use crate::record::Head;
 use crate::spiffe_id;
-use crate::store::ledger::{Activity, Ledger, Op, Place, window_start};
+use crate::store::ledger::{Ledger, Op, Place, window_start};
 use crate::store::{Claim, RateLimit, StoreError};
 
 /// The ledger for `ops`, in the transaction that is open on `connection`.
@@ -113,7 +113,7 @@ impl Loader<'_> {
     async fn agents(&mut self, claims: &[&Claim]) -> Result<(), StoreError> {
         let wanted = windows(claims.iter().map(|claim| (&claim.agent, claim.agent_rate, *claim)));
         for (id, start, newest, before) in self.activity("agent", &wanted).await? {
-            let activity = self.ledger.agents.entry(id).or_insert_with(Activity::default);
+            let activity = self.ledger.agents.entry(id).or_default();
             activity.newest = newest;
             activity.at_start.insert(start, before);
         }
@@ -123,7 +123,7 @@ impl Loader<'_> {
     async fn authorities(&mut self, claims: &[&Claim]) -> Result<(), StoreError> {
         let wanted = windows(claims.iter().map(|claim| (&claim.authority, claim.authority_rate, *claim)));
         for (id, start, newest, before) in self.activity("authority", &wanted).await? {
-            let activity = self.ledger.authorities.entry(id).or_insert_with(Activity::default);
+            let activity = self.ledger.authorities.entry(id).or_default();
             activity.newest = newest;
             activity.at_start.insert(start, before);
         }

@@ -27,8 +27,9 @@ use super::ledger::{Done, Op};
 use super::{Claim, Claimed, EpochAppended, EpochMark, Execution, Query, Record, Store, StoreError, UseKey, Windows};
 use crate::decision::{MutationId, Rates, Uses};
 use crate::digest::Digest;
+use crate::execution::State;
 use crate::key::SigningKey;
-use crate::record::{Artefact, Draft, Head, State};
+use crate::record::{Artefact, Draft, Head};
 use crate::timestamp::Timestamp;
 use writer::Writer;
 
@@ -96,10 +97,11 @@ impl Sqlite {
         self.writer.batches()
     }
 
-    /// Writes what is queued, closes the file and gives up its log. Later writes are refused.
+    /// Writes what is queued, closes the file and gives up its log. Later reads and writes are refused.
     pub async fn close(&self) {
-        self.writer.close().await;
+        // The last connection to close takes the write-ahead log into the file, which a reader cannot.
         self.reader.close().await;
+        self.writer.close().await;
     }
 
     async fn write(&self, op: Op) -> Result<Done, StoreError> {

@@ -13,6 +13,7 @@ use super::{Options, files, open};
 use crate::contract::TargetName;
 use crate::decision::{IdempotencyKey, MutationId, RateCount, Rates, Uses};
 use crate::digest::Digest;
+use crate::execution::State;
 use crate::record::{Artefact, Head};
 use crate::spiffe_id;
 use crate::store::ledger::window_start;
@@ -305,7 +306,7 @@ fn select_records(query: &Query) -> QueryBuilder<Sqlite> {
     if kind.is_some_and(|kind| !matches!(kind, crate::record::Kind::Decision | crate::record::Kind::Outcome)) {
         select.push(" AND kind NOT IN ('decision', 'outcome')");
     }
-    if query.filter.state.is_some_and(|state| state != crate::record::State::Succeeded) {
+    if query.filter.state.is_some_and(|state| state != State::Succeeded) {
         select.push(" AND state <> 'succeeded'");
     }
     select.push(" ORDER BY number LIMIT ").push_bind(i64::from(query.page()));
@@ -340,12 +341,16 @@ pub(super) fn execution(path: &Path, row: &SqliteRow) -> Result<Execution, Store
         agent: id(5, "agent")?,
         authority: id(6, "authority")?,
         target: TargetName::try_from(text(7)?).map_err(|_| broken("target"))?,
-        state: text(8)?.parse().map_err(|_| broken("state"))?,
+        state: state(&text(8)?).ok_or_else(|| broken("state"))?,
         decision: number(get(path, row, 9)?, "decision")?,
         decided_at: time(path, get(path, row, 10)?)?,
         outcome: outcome.map(|value| number(value, "outcome")).transpose()?,
         outcome_at: outcome_at.map(|value| time(path, value)).transpose()?,
     })
+}
+
+fn state(text: &str) -> Option<State> {
+    State::ALL.into_iter().find(|state| state.as_str() == text)
 }
 
 pub(super) fn digest(octets: Vec<u8>) -> Option<Digest> {

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use sqlx::{Connection, Transaction};
+use sqlx::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -240,14 +240,25 @@ impl Log {
     /// One transaction: judges, seals and stores every write of `batch`. Nothing of it is known outside until it is
     /// committed.
     async fn commit(&mut self, batch: &[Pending]) -> Result<Vec<Answer>, Failure> {
+        // Written out, because SQLite ends a transaction by itself where it fails for good (a full disk), and the
+        // library's own idea of transactions does not notice.
+        execute(&mut self.opened, "BEGIN IMMEDIATE").await?;
+        let result = self.transact(batch).await;
+        if !matches!(result, Ok((_, true))) {
+            // An error here says that there is no transaction any more. If there still is, the next one cannot begin.
+            let _ = execute(&mut self.opened, "ROLLBACK").await;
+        }
+        result.map(|(answers, _)| answers)
+    }
+
+    /// The answers, and whether anything was committed.
+    async fn transact(&mut self, batch: &[Pending]) -> Result<(Vec<Answer>, bool), Failure> {
         let Self { opened, known, .. } = self;
-        let path = opened.path.clone();
-        let begun = opened.connection.begin_with("BEGIN IMMEDIATE").await;
-        let mut transaction = begun.map_err(|error| failed(&path, error))?;
-        let ledger = load::load(&path, &mut transaction, batch.iter().map(|pending| &pending.op)).await;
-        let mut ledger = ledger.map_err(Failure::Fatal)?;
+        let path = &opened.path;
+        let ops = batch.iter().map(|pending| &pending.op);
+        let mut ledger = load::load(path, &mut opened.connection, ops).await.map_err(Failure::Fatal)?;
         if ledger.place != opened.place {
-            return Err(Failure::Fatal(StoreError::Foreign { path }));
+            return Err(Failure::Fatal(StoreError::Foreign { path: path.clone() }));
         }
         let mut answers = Vec::with_capacity(batch.len());
         let mut written = Vec::with_capacity(batch.len());
@@ -259,15 +270,13 @@ impl Log {
             }));
         }
         if written.is_empty() {
-            return Ok(answers);
+            return Ok((answers, false));
         }
-        if let Err(error) = save(&mut transaction, &written, known).await {
-            return Err(abandon(&path, transaction, error).await);
-        }
-        transaction.commit().await.map_err(|error| failed(&path, error))?;
+        save(&mut opened.connection, &written, known).await.map_err(|error| failed(path, error))?;
+        execute(opened, "COMMIT").await?;
         opened.place = ledger.place;
         self.committed(&written);
-        Ok(answers)
+        Ok((answers, true))
     }
 
     fn committed(&mut self, written: &[Written<'_>]) {
@@ -282,11 +291,9 @@ impl Log {
     }
 }
 
-/// Ends a transaction that cannot be committed.
-async fn abandon(path: &Path, transaction: Transaction<'_, sqlx::Sqlite>, error: sqlx::Error) -> Failure {
-    // SQLite may have rolled it back already, and says so with an error here; the next `BEGIN` fails if it has not.
-    let _ = transaction.rollback().await;
-    failed(path, error)
+async fn execute(opened: &mut Opened, statement: &'static str) -> Result<(), Failure> {
+    let result = sqlx::query(statement).execute(&mut opened.connection).await;
+    result.map(drop).map_err(|error| failed(&opened.path, error))
 }
 
 fn failed(path: &Path, error: sqlx::Error) -> Failure {

@@ -16,3 +16,6 @@ pub mod server;
 mod wire;
 
 pub use client::Sandbox;
+
+#[cfg(test)]
+mod tests;
