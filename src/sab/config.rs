@@ -115,13 +115,12 @@ impl SabConfig {
         let policies = root.table("policies", "What it admits.", |table| read_policies(table, check_policies));
         let meaning = "A system that proposals can be about; the authority only reads it.";
         let targets = root.tables("targets", MAX_NAMED, meaning, TargetConfig::read);
-        let brokers = root.default(
-            "brokers",
-            ListOf(Id, MAX_NAMED),
-            "[]",
-            "The brokers, by SPIFFE ID, that certificates can be for and that hear of epochs and revocations.",
-        );
-        let timing = root.table("epochs", "How certificates are revoked.", read_timing);
+        let epochs = root.table("epochs", "How certificates are revoked.", |table| {
+            let meaning = "The brokers that certificates can be for, and that hear of epochs and revocations.";
+            let brokers = table.default("brokers", ListOf(Id, MAX_NAMED), "[]", meaning);
+            let timing = read_timing(table);
+            Some((brokers?, timing?))
+        });
         let bounds = root.table("proposals", "How much the authority takes on.", read_bounds);
         let roles = root.table("roles", "Who may call what, by SPIFFE ID; an empty list admits nobody.", |table| {
             let mut role = |name: &str, meaning: &str| table.default(name, ListOf(Ids, MAX_NAMED), "[]", meaning);
@@ -130,7 +129,7 @@ impl SabConfig {
             Some(Roles { agents: agents?, operators: operators?, ..Roles::default() })
         });
         let log = root.table("log", "Logs, on standard error.", LogConfig::read);
-        let (identity, targets, brokers, mut roles) = (identity?, targets?, brokers?, roles?);
+        let (identity, targets, (brokers, timing), mut roles) = (identity?, targets?, epochs?, roles?);
         let brokers: BTreeSet<SpiffeId> = brokers.into_iter().collect();
         if !consistent(root, &targets, &brokers) {
             return None;
@@ -145,7 +144,7 @@ impl SabConfig {
             policies: policies?,
             targets,
             brokers,
-            timing: timing?,
+            timing,
             bounds: bounds?,
             roles,
             log: log?,
@@ -176,7 +175,11 @@ impl TargetConfig {
         let kind = table.required("kind", OneOf(&[("sandbox", TargetKind::Sandbox)]), "Its kind.");
         let address = table.required("address", kind::host_port(), "Where its API is.");
         let server_id = table.required("server_id", Id, "The SPIFFE ID of its API server; no other one is talked to.");
-        let broker = table.required("broker", Id, "The broker that certificates for it are for; one of `brokers`.");
+        let broker = table.required(
+            "broker",
+            Id,
+            "The broker that certificates for it are for; one of the `brokers` of `epochs`.",
+        );
         Some(Self { name: name?, kind: kind?, address: address?, server_id: server_id?, broker: broker? })
     }
 }
@@ -256,7 +259,7 @@ fn consistent(root: &Table<'_>, targets: &[TargetConfig], brokers: &BTreeSet<Spi
             faults.push(format!("`{}` is there twice", target.name));
         }
         if !brokers.contains(&target.broker) {
-            faults.push(format!("`{}`: its broker is not one of `brokers`", target.name));
+            faults.push(format!("`{}`: its broker is not one of the `brokers` of `[epochs]`", target.name));
         }
     }
     for fault in &faults {
