@@ -72,8 +72,9 @@ fn every_default_policy_is_tested() {
 /// The text without the policy of this id.
 fn without(text: &str, id: &str) -> String {
     let start = text.find(&format!("@id(\"{id}\")")).unwrap();
-    let length = text[start..].find(";\n").unwrap() + 2;
-    format!("{}{}", &text[..start], &text[start + length..])
+    let (before, rest) = text.split_at(start);
+    let (_, after) = rest.split_once(";\n").unwrap();
+    format!("{before}{after}")
 }
 
 #[test]

@@ -100,11 +100,10 @@ fn assignment(text: &str) -> Result<Assignment, String> {
 
 impl Command {
     pub(super) fn run(self, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
-        let runtime = runtime()?;
         match self {
-            Self::Propose(command) => runtime.block_on(command.run(format, out)),
-            Self::Execute(command) => runtime.block_on(command.run(format, out)),
-            Self::Status(command) => runtime.block_on(command.run(format, out)),
+            Self::Propose(command) => runtime()?.block_on(command.run(format, out)),
+            Self::Execute(command) => runtime()?.block_on(command.run(format, out)),
+            Self::Status(command) => runtime()?.block_on(command.run(format, out)),
         }
     }
 }

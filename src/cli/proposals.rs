@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{Authority, Connection, failed, printable};
 use super::{BAD, Exit, FAINT, Format, GOOD, Table, read_text, runtime};
-use crate::attribute_certificate::{CertificateFile, encode_pem};
+use crate::attribute_certificate::{CertificateFile, encode_pem, parse};
 use crate::digest::Digest;
 use crate::proto::sab::v1::proposal::State;
 use crate::proto::sab::v1::proposal_service_client::ProposalServiceClient;
@@ -194,14 +194,19 @@ fn print(proposal: &Proposal, file: Option<&PathBuf>, format: Format, out: &mut 
     for explanation in &proposal.explanations {
         table.row("because", printable(explanation));
     }
-    if !proposal.certificate.is_empty() {
-        table.row("certificate", Digest::of(&proposal.certificate));
+    if let Some(certificate) = certificate(proposal) {
+        table.row("certificate", certificate);
         if let Some(file) = file {
             table.row("written to", file.display());
         }
     }
     table.row("record", proposal.record);
     Ok(table.print(out)?)
+}
+
+/// The name of the certificate, if there is one.
+fn certificate(proposal: &Proposal) -> Option<Digest> {
+    parse(&proposal.certificate).and_then(|certificate| certificate.digest()).ok()
 }
 
 fn state(proposal: &Proposal) -> &'static str {
@@ -223,7 +228,7 @@ fn time(time: Option<&prost_types::Timestamp>) -> String {
 }
 
 fn to_json(proposal: &Proposal) -> Value {
-    let certificate = (!proposal.certificate.is_empty()).then(|| Digest::of(&proposal.certificate));
+    let certificate = certificate(proposal);
     let contract: Option<Value> = serde_json::from_str(&proposal.contract).ok();
     json!({
         "id": proposal.id,

@@ -3,6 +3,7 @@
 use spiffe::SpiffeId;
 
 use super::Decided;
+use crate::attribute_certificate::parse;
 use crate::contract::{Json, Number};
 use crate::digest::Digest;
 use crate::record::{About, Artefact, Decided as Answer, Draft, InvalidDraft, Kind, Subject};
@@ -78,6 +79,7 @@ pub(super) fn revoked(
     };
     let body = Json::object([
         ("schema", Json::from("seb.dev/revocation/v1")),
+        ("event", Json::from("revoked")),
         ("kind", Json::from(kind)),
         ("revoked", Json::from(what.as_str())),
         ("operator", Json::string(operator)),
@@ -107,7 +109,8 @@ fn draft(
     resource: Option<String>,
     decided: Option<&Decided>,
 ) -> Draft {
-    let certificate = entry.certificate.as_deref().map(Digest::of);
+    // Named by what was signed, as everywhere.
+    let certificate = entry.certificate.as_deref().and_then(|octets| parse(octets).and_then(|it| it.digest()).ok());
     let proposal = Subject::new("proposal", Digest::of(entry.detail.proposal.as_bytes()));
     let contract = entry.detail.contract_digest.map(|digest| Subject::new("contract", digest));
     let subjects = [Some(proposal), contract, certificate.map(|digest| Subject::new("certificate", digest))];
@@ -140,7 +143,7 @@ fn body<const N: usize>(entry: &Entry, more: [(&'static str, Json); N]) -> Json 
     let always = [
         ("schema", Json::from("seb.dev/admission/v1")),
         ("id", Json::from(entry.id.as_str())),
-        ("state", Json::string(entry.state)),
+        ("event", Json::string(entry.state)),
         ("proposal", Json::string(Digest::of(detail.proposal.as_bytes()))),
         ("proposed_at", Json::string(entry.proposed_at)),
         ("holder_key", optional(detail.holder_key)),
