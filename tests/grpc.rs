@@ -361,7 +361,6 @@ async fn calls_are_counted_by_method_and_code() {
         "seb_executions_total{state=\"succeeded\",reason=\"\"} 1",
         "seb_executions_total{state=\"denied\",reason=\"expired\"} 1",
         "seb_grpc_running 0",
-        "seb_executions_in_flight 0",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
