@@ -14,6 +14,8 @@ use seb::grpc::access::{Flow, METHODS};
 use seb::grpc::gate::code_name;
 use seb::grpc::status::{Cause, grpc_code};
 use seb::reason::{Mender, PUBLIC_UNAUTHENTICATED, Reason, Retry, Verdict};
+use seb::sab::config::SabConfig;
+use seb::sab::metrics::SabMetrics;
 use seb::telemetry::{BrokerMetrics, GrpcMetrics, Registry};
 
 fn root() -> &'static Path {
@@ -105,6 +107,7 @@ fn current_part(page: &str, name: &str, expected: &str) {
 #[test]
 fn the_keys_of_the_configuration_are_current() {
     current_part("docs/configuration.md", "broker", &keys(&BrokerConfig::describe()));
+    current_part("docs/configuration.md", "sab", &keys(&SabConfig::describe()));
 }
 
 /// A table for each table of the file.
@@ -148,14 +151,21 @@ fn keys(docs: &[KeyDoc]) -> String {
 
 #[test]
 fn the_table_of_metrics_is_current() {
-    let mut registry = Registry::new("seb");
-    let _ = (BrokerMetrics::register(&mut registry), GrpcMetrics::register(&mut registry));
+    let mut broker = Registry::new("seb");
+    let _ = (BrokerMetrics::register(&mut broker), GrpcMetrics::register(&mut broker));
+    current_part("docs/telemetry.md", "metrics", &metrics(&broker));
+    let mut authority = Registry::new("sab");
+    let _ = (SabMetrics::register(&mut authority), GrpcMetrics::register(&mut authority));
+    current_part("docs/telemetry.md", "sab metrics", &metrics(&authority));
+}
+
+fn metrics(registry: &Registry) -> String {
     let mut out = String::from("\n| metric | kind | labels | meaning |\n|---|---|---|---|\n");
     for doc in registry.describe() {
         let labels: Vec<_> = doc.labels.iter().map(|label| format!("`{label}`")).collect();
         writeln!(out, "| `{}` | {} | {} | {} |", doc.name, doc.kind, labels.join(", "), doc.help).unwrap();
     }
-    current_part("docs/telemetry.md", "metrics", &format!("{out}\n"));
+    out + "\n"
 }
 
 #[test]
