@@ -164,3 +164,26 @@ fn the_digest_names_the_files_and_the_schema() {
     assert_ne!(digest("a.cedar", "x"), digest("b.cedar", "x"));
     assert_eq!(default_files().load().unwrap().digest(), default_files().digest());
 }
+
+/// The blocks of this language in a page.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(page).unwrap();
+    let fence = format!("\n```{language}\n");
+    let parts = text.split(&fence).skip(1);
+    parts.map(|part| part.split("\n```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_examples_of_the_documentation_hold() {
+    let yaml = blocks("docs/proposal.md", "yaml");
+    let json = blocks("docs/proposal.md", "json");
+    assert_eq!((yaml.len(), json.len()), (1, 1));
+    for example in yaml.iter().chain(&json) {
+        Proposal::parse(example).unwrap_or_else(|error| panic!("{error}: {example}"));
+    }
+    let [policies] = blocks("docs/policies.md", "cedar").try_into().unwrap();
+    let policies = PolicyFiles::new([("docs.cedar", policies)]).load().unwrap_or_else(|faults| panic!("{faults:?}"));
+    let [tests] = blocks("docs/policies.md", "yaml").try_into().unwrap();
+    let outcomes = table::run(&policies, &tests).unwrap();
+    assert!(outcomes.iter().all(|outcome| outcome.difference.is_none()), "{outcomes:?}");
+}

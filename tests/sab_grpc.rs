@@ -225,7 +225,6 @@ impl Listening {
 fn configuration(sandbox: SocketAddr) -> String {
     format!(
         r#"
-        brokers = ["{BROKER}"]
         [identity]
         folder = "sab"
         [authority]
@@ -247,6 +246,7 @@ fn configuration(sandbox: SocketAddr) -> String {
         server_id = "spiffe://example.org/sandbox"
         broker = "{BROKER}"
         [epochs]
+        brokers = ["{BROKER}"]
         heartbeat = "50ms"
         staleness = "1s"
         max_clock_skew = "200ms"
@@ -449,7 +449,7 @@ fn the_example_configuration_is_one() {
 fn everything_that_is_wrong_with_a_configuration_is_said_at_once() {
     let text = std::fs::read_to_string("examples/sab.toml").unwrap();
     let text = text
-        .replace("[roles]", "[epochs]\nheartbeat = \"1s\"\n[roles]")
+        .replace("[roles]", "heartbeat = \"1s\"\n[roles]")
         .replace("broker = \"spiffe://example.org/seb\"", "broker = \"spiffe://example.org/other\"")
         .replace("agents =", "agent =")
         .replace("ledger.db", "records.db");

@@ -1,4 +1,4 @@
-//! `seb agent`: what an agent asks of the broker.
+//! `seb agent`: what an agent asks of the authority and of the broker.
 //!
 //! Nothing here holds authority: the certificate does, and the broker judges it.
 
@@ -12,7 +12,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use super::client::{Connection, MAX_ANSWER, failed, printable};
-use super::{BAD, Exit, FAINT, Format, GOOD, Table, read, runtime};
+use super::{BAD, Exit, FAINT, Format, GOOD, Table, proposals, read, runtime};
 use crate::attribute_certificate::read_file;
 use crate::contract::{Contract, Json, Pointer};
 use crate::execution::State;
@@ -27,7 +27,10 @@ const MAX_CERTIFICATE: u64 = 4 * 1024 * 1024;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Propose a change to the authority; if it is admitted, the certificate is the answer
-    Propose(Box<super::proposals::Propose>),
+    ///
+    /// Exit status: 0 it was admitted, 1 it was refused, 2 usage or unreadable input, 3 it waits for people to decide,
+    /// 4 the authority is not available, or cannot decide now: try again later.
+    Propose(Box<proposals::Propose>),
     /// Perform what a certificate admits, or ask whether it would be performed
     ///
     /// Exit status: 0 it was performed (or, with --check, it would be), 1 it was refused or failed and nothing was
@@ -97,10 +100,11 @@ fn assignment(text: &str) -> Result<Assignment, String> {
 
 impl Command {
     pub(super) fn run(self, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
+        let runtime = runtime()?;
         match self {
-            Self::Propose(command) => command.run(format, out),
-            Self::Execute(command) => runtime()?.block_on(command.run(format, out)),
-            Self::Status(command) => runtime()?.block_on(command.run(format, out)),
+            Self::Propose(command) => runtime.block_on(command.run(format, out)),
+            Self::Execute(command) => runtime.block_on(command.run(format, out)),
+            Self::Status(command) => runtime.block_on(command.run(format, out)),
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) const MAX_ANSWER: usize = 9 * 1024 * 1024;
 #[derive(Debug, Clone, Args)]
 pub(super) struct Connection {
     /// The server
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7443")]
     server: HostPort,
     /// The server's SPIFFE ID; no other one is talked to
     #[arg(long, value_name = "SPIFFE_ID", value_parser = spiffe_id)]
@@ -39,6 +39,29 @@ pub(super) struct Connection {
     /// How long to wait for the answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
     timeout: u32,
+}
+
+/// The authority, and who asks.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Authority {
+    /// The authority
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7543")]
+    server: HostPort,
+    /// The authority's SPIFFE ID; no other one is talked to
+    #[arg(long, value_name = "SPIFFE_ID", value_parser = spiffe_id)]
+    server_id: SpiffeId,
+    /// The folder with one's own svid.pem, key.pem and bundle.pem
+    #[arg(long, value_name = "FOLDER")]
+    identity: PathBuf,
+    /// How long to wait for the answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
+    timeout: u32,
+}
+
+impl From<Authority> for Connection {
+    fn from(Authority { server, server_id, identity, timeout }: Authority) -> Self {
+        Self { server, server_id, identity, timeout }
+    }
 }
 
 impl Connection {

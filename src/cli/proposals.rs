@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::client::{Connection, failed};
+use super::client::{Authority, Connection, failed, printable};
 use super::{BAD, Exit, FAINT, Format, GOOD, Table, read_text, runtime};
 use crate::attribute_certificate::{CertificateFile, encode_pem, parse};
 use crate::digest::Digest;
@@ -28,7 +28,7 @@ pub(super) struct Propose {
     /// The proposal, in YAML or JSON; `-` reads standard input
     file: PathBuf,
     #[command(flatten)]
-    authority: Connection,
+    authority: Authority,
     /// Bind the certificate to the key that you connect by
     #[arg(long)]
     bind_to_key: bool,
@@ -38,29 +38,29 @@ pub(super) struct Propose {
 }
 
 impl Propose {
-    pub(super) fn run(self, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
+    pub(super) async fn run(self, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
         let proposal = read_text(&self.file, MAX_PROPOSAL)?;
         // Here as well as there, so that most mistakes show without a connection.
         if let Err(error) = Parsed::parse(&proposal) {
             let error = anyhow::Error::new(error).context(format!("`{}`", self.file.display()));
-            return refused(&format!("{error:#}"), "invalid_request", "", format, out);
+            return invalid(&format!("{error:#}"), format, out);
         }
         let request = ProposeRequest { proposal, bind_to_key: self.bind_to_key };
-        let answer = runtime()?.block_on(async {
-            let mut client = ProposalServiceClient::new(self.authority.channel().await?);
-            anyhow::Ok(client.propose(request).await)
-        })?;
-        let proposal = match answer {
+        let connection = Connection::from(self.authority.clone());
+        let mut client = ProposalServiceClient::new(connection.channel().await?);
+        let proposal = match client.propose(connection.request(request)).await {
             Ok(proposal) => proposal.into_inner(),
-            Err(status) => {
-                return failed(&status, format, out);
-            }
+            Err(status) => return failed(&status, format, out),
         };
         if let (Some(path), false) = (&self.out, proposal.certificate.is_empty()) {
             write_certificate(&proposal, path)?;
         }
         print(&proposal, self.out.as_ref(), format, out)?;
-        Ok(if proposal.state() == State::Refused { Exit::Refused } else { Exit::Success })
+        Ok(match proposal.state() {
+            State::Admitted => Exit::Success,
+            State::Pending => Exit::Unsettled,
+            State::Unspecified | State::Refused | State::Expired => Exit::Refused,
+        })
     }
 }
 
@@ -69,7 +69,7 @@ pub(super) enum Proposals {
     /// List proposals, newest first
     List {
         #[command(flatten)]
-        authority: Connection,
+        authority: Authority,
         /// Only those in this state
         #[arg(long, value_enum)]
         state: Option<StateName>,
@@ -82,7 +82,7 @@ pub(super) enum Proposals {
         /// Its id
         id: String,
         #[command(flatten)]
-        authority: Connection,
+        authority: Authority,
         /// Where to write the certificate and the authority's chain, in PEM, if it was admitted
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -111,56 +111,44 @@ impl From<StateName> for State {
 
 impl Proposals {
     pub(super) fn run(self, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
-        match self {
-            Self::List { authority, state, limit } => {
-                let state = state.map_or(State::Unspecified, State::from).into();
-                let request = ListProposalsRequest { page_size: limit, page_token: String::new(), state };
-                let answer = runtime()?.block_on(async {
-                    let client = ProposalServiceClient::new(authority.channel().await?);
-                    anyhow::Ok(client.max_decoding_message_size(MAX_ANSWER).list_proposals(request).await)
-                })?;
-                match answer {
-                    Ok(answer) => list(&answer.into_inner().proposals, format, out),
-                    Err(status) => failed(&status, format, out),
-                }
-            }
-            Self::Show { id, authority, out: file } => {
-                let answer = runtime()?.block_on(async {
-                    let mut client = ProposalServiceClient::new(authority.channel().await?);
-                    anyhow::Ok(client.get_proposal(GetProposalRequest { id }).await)
-                })?;
-                match answer {
-                    Ok(answer) => {
-                        let proposal = answer.into_inner();
-                        if let (Some(path), false) = (&file, proposal.certificate.is_empty()) {
-                            write_certificate(&proposal, path)?;
-                        }
-                        print(&proposal, file.as_ref(), format, out)?;
-                        Ok(Exit::Success)
+        runtime()?.block_on(async {
+            match self {
+                Self::List { authority, state, limit } => {
+                    let connection = Connection::from(authority);
+                    let state = state.map_or(State::Unspecified, State::from).into();
+                    let request = ListProposalsRequest { page_size: limit, page_token: String::new(), state };
+                    let client = ProposalServiceClient::new(connection.channel().await?);
+                    let mut client = client.max_decoding_message_size(MAX_ANSWER);
+                    match client.list_proposals(connection.request(request)).await {
+                        Ok(answer) => list(&answer.into_inner().proposals, format, out),
+                        Err(status) => failed(&status, format, out),
                     }
-                    Err(status) => failed(&status, format, out),
+                }
+                Self::Show { id, authority, out: file } => {
+                    let connection = Connection::from(authority);
+                    let mut client = ProposalServiceClient::new(connection.channel().await?);
+                    match client.get_proposal(connection.request(GetProposalRequest { id })).await {
+                        Ok(answer) => {
+                            let proposal = answer.into_inner();
+                            if let (Some(path), false) = (&file, proposal.certificate.is_empty()) {
+                                write_certificate(&proposal, path)?;
+                            }
+                            print(&proposal, file.as_ref(), format, out)?;
+                            Ok(Exit::Success)
+                        }
+                        Err(status) => failed(&status, format, out),
+                    }
                 }
             }
-        }
+        })
     }
 }
 
-/// Prints why a server said no.
-pub(super) fn refused(
-    message: &str,
-    reason: &str,
-    mend: &str,
-    format: Format,
-    out: &mut impl Write,
-) -> anyhow::Result<Exit> {
+/// Prints what is wrong with a text that is no proposal.
+fn invalid(message: &str, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
     match format {
-        Format::Json => writeln!(out, "{}", json!({ "reason": reason, "message": message, "mend": mend }))?,
-        Format::Text => {
-            writeln!(out, "{BAD}refused{BAD:#}  {message}")?;
-            if !mend.is_empty() {
-                writeln!(out, "{FAINT}{mend}{FAINT:#}")?;
-            }
-        }
+        Format::Json => writeln!(out, "{}", json!({ "error": { "reason": "invalid_request", "message": message } }))?,
+        Format::Text => writeln!(out, "{BAD}invalid_request{BAD:#} {message}")?,
     }
     Ok(Exit::Refused)
 }
@@ -176,7 +164,7 @@ fn list(proposals: &[Proposal], format: Format, out: &mut impl Write) -> anyhow:
             for proposal in proposals {
                 let Proposal { id, holder, tier, .. } = proposal;
                 let at = time(proposal.proposed_at.as_ref());
-                let why = proposal.explanations.first().map(String::as_str).unwrap_or_default();
+                let why = proposal.explanations.first().map(|why| printable(why)).unwrap_or_default();
                 writeln!(out, "{id}  {at:24}  {:8}  {tier:8}  {holder}  {FAINT}{why}{FAINT:#}", state(proposal))?;
             }
         }
@@ -204,7 +192,7 @@ fn print(proposal: &Proposal, file: Option<&PathBuf>, format: Format, out: &mut 
         table.row(name, value);
     }
     for explanation in &proposal.explanations {
-        table.row("because", explanation);
+        table.row("because", printable(explanation));
     }
     if let Some(certificate) = certificate(proposal) {
         table.row("certificate", certificate);

@@ -5,7 +5,8 @@ use std::io::Write;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{Exit, Output, issue, proposals, sab_policy, sab_serve};
+use super::{Exit, Output, config, issue, proposals, sab_policy, sab_serve};
+use crate::sab::config::SabConfig;
 
 /// Sovereign Assurance Boundary, the reference authority: admits proposals by signing certificates
 #[derive(Debug, Parser)]
@@ -24,7 +25,7 @@ enum Topic {
     Serve(sab_serve::Serve),
     /// Look at configurations
     #[command(subcommand)]
-    Config(sab_serve::Config),
+    Config(config::Command),
     /// Revoke, and wait until nothing that it covers starts any more
     Revoke(Box<sab_serve::Revoke>),
     /// Look at proposals, of all agents
@@ -51,7 +52,7 @@ impl Command {
         match self.topic {
             Topic::Issue(command) => command.run(self.output.format, out),
             Topic::Serve(command) => command.run(self.output.format, out),
-            Topic::Config(command) => command.run(self.output.format, out),
+            Topic::Config(command) => command.run(self.output.format, out, SabConfig::check),
             Topic::Revoke(command) => command.run(self.output.format, out),
             Topic::Proposals(command) => command.run(self.output.format, out),
             Topic::Policy(command) => command.run(self.output.format, out),

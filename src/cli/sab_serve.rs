@@ -1,17 +1,16 @@
-//! `sab serve`, `sab config check` and `sab revoke`.
+//! `sab serve` and `sab revoke`.
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::json;
 use spiffe::SpiffeId;
 use tokio::sync::mpsc;
 
 use super::certificate::spiffe_id;
-use super::client::{Connection, failed};
+use super::client::{Authority, Connection, failed};
 use super::{Exit, FAINT, Format, GOOD, ended, runtime};
-use crate::config::ConfigError;
 use crate::contract::TargetName;
 use crate::digest::Digest;
 use crate::proto::sab::v1::RevokeRequest;
@@ -58,50 +57,12 @@ async fn hangups(reload: mpsc::Sender<()>) {
     }
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Config {
-    /// Check a configuration and the files that it names: everything that is wrong at once
-    Check {
-        /// The configuration: TOML
-        file: PathBuf,
-    },
-}
-
-impl Config {
-    pub(super) fn run(self, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
-        let Self::Check { file } = self;
-        let (problems, faults) = match SabConfig::load(&file) {
-            Ok(config) => (Vec::new(), config.policy_faults()),
-            Err(ConfigError::Invalid(invalid)) => {
-                if format == Format::Text {
-                    writeln!(out, "{invalid}")?;
-                }
-                (invalid.problems().to_vec(), Vec::new())
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let valid = problems.is_empty() && faults.is_empty();
-        match format {
-            Format::Json => {
-                writeln!(out, "{}", json!({ "valid": valid, "problems": problems, "policy_faults": faults }))?;
-            }
-            Format::Text => {
-                faults.iter().try_for_each(|fault| writeln!(out, "{fault}"))?;
-                if valid {
-                    writeln!(out, "{GOOD}valid{GOOD:#}  {}", file.display())?;
-                }
-            }
-        }
-        Ok(if valid { Exit::Success } else { Exit::Refused })
-    }
-}
-
 #[derive(Debug, Args)]
 pub(super) struct Revoke {
     #[command(flatten)]
     what: Target,
     #[command(flatten)]
-    authority: Connection,
+    authority: Authority,
     /// Why, for the record
     #[arg(long, value_name = "TEXT", default_value = "")]
     cause: String,
@@ -140,15 +101,14 @@ impl Target {
 impl Revoke {
     pub(super) fn run(self, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
         let request = RevokeRequest { what: Some(self.what.what()), cause: self.cause };
+        let connection = Connection::from(self.authority);
         let answer = runtime()?.block_on(async {
-            let mut client = RevocationServiceClient::new(self.authority.channel().await?);
-            anyhow::Ok(client.revoke(request).await)
+            let mut client = RevocationServiceClient::new(connection.channel().await?);
+            anyhow::Ok(client.revoke(connection.request(request)).await)
         })?;
         let revoked = match answer {
             Ok(revoked) => revoked.into_inner(),
-            Err(status) => {
-                return failed(&status, format, out);
-            }
+            Err(status) => return failed(&status, format, out),
         };
         match format {
             Format::Json => {

@@ -89,7 +89,6 @@ pub const METHODS: &[Method] = &[
     unary("/sab.v1.RevocationService/Revoke", &[Role::Operator]),
     unary("/grpc.health.v1.Health/Check", ANYONE),
     stream("/grpc.health.v1.Health/Watch", ANYONE),
-    unary("/grpc.health.v1.Health/List", &[Role::Operator]),
     stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[Role::Agent, Role::Auditor, Role::Operator]),
 ];
 

@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 
 use super::access::{self, Caller, Flow, Roles};
 use super::fair::{Bounds, Turn, Turns};
-use super::status::Cause;
+use super::status::{self, Cause};
 use crate::clock;
 use crate::config::server::GrpcLimits;
 use crate::telemetry::{CallLabels, GrpcMetrics, Health, TraceParent};
@@ -112,7 +112,13 @@ where
         }
         let answering = async move {
             let answer = match gate.pass(peer, request, inner).await {
-                Ok(answer) => answer?,
+                Ok(answer) => {
+                    let answer = answer?;
+                    match status::adopt(answer.headers()) {
+                        Some(status) => refuse(status),
+                        None => answer,
+                    }
+                }
                 Err(status) => refuse(*status),
             };
             gate.count(method, &answer, started);

@@ -136,3 +136,6 @@ impl<S: Store> Follower<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

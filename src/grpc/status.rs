@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::Display;
 
+use http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
@@ -74,6 +75,9 @@ causes! {
     InvalidRequest "invalid_request" InvalidArgument Agent Never
         "The request is not well-formed."
         "Send what the API's documentation asks for.";
+    MessageTooLarge "message_too_large" OutOfRange Agent Never
+        "The message is larger than the server reads."
+        "Send less: detach the body, or ask for less at a time.";
     NotFound "not_found" NotFound Agent Never
         "There is no such thing, or it is not the caller's."
         "Check the name.";
@@ -206,6 +210,24 @@ pub fn denied(denials: &[Denial], record: Option<u64>) -> Status {
     let also: Vec<_> = also.into_iter().map(Reason::public_code).collect();
     let told = Told { code: reason.code(), retry: reason.retry(), mender: reason.mender(), mend: reason.mend() };
     told.status(grpc_code(reason), &answer.detail, details, [("record", record), ("also", also.join(","))])
+}
+
+/// What the transport refused by itself, before or after a handler, told as everything else is; none for what has its
+/// particulars already, and for success.
+pub fn adopt(headers: &HeaderMap) -> Option<Status> {
+    let status = Status::from_header_map(headers).filter(|status| status.code() != Code::Ok)?;
+    if !status.details().is_empty() {
+        return None;
+    }
+    let cause = match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => Cause::MessageTooLarge,
+        Code::NotFound => Cause::NotFound,
+        Code::Cancelled | Code::DeadlineExceeded => Cause::DeadlineExceeded,
+        Code::Unavailable => Cause::Unavailable,
+        // A message that is not of its type, a compression that nobody offered, and their like.
+        _ => Cause::InvalidRequest,
+    };
+    Some(cause.status(cause.meaning()))
 }
 
 /// The status of an error that is nobody's business outside: the log has it under the id that the status names.

@@ -84,14 +84,13 @@ impl SabConfig {
         config::load(path, Self::read)
     }
 
-    /// What is wrong with the policies that it names, which does not keep the authority from starting: it then refuses
-    /// every proposal, and revokes as ever.
-    pub fn policy_faults(&self) -> Vec<String> {
-        match PolicyFiles::read(&self.policies).map(|files| files.load()) {
-            Ok(Ok(_)) => Vec::new(),
-            Ok(Err(faults)) => faults.iter().map(ToString::to_string).collect(),
-            Err(error) => vec![chain(&error)],
-        }
+    /// The same, and looks at the policies too: what is wrong with them does not keep the authority from starting (it then
+    /// refuses every proposal, and revokes as ever).
+    ///
+    /// # Errors
+    /// As [`Self::load`], and if anything is wrong with the policies.
+    pub fn check(path: &Path) -> Result<Self, ConfigError> {
+        config::load(path, |root| Self::read_with(root, true))
     }
 
     /// What the configuration consists of, for its documentation.
@@ -101,6 +100,10 @@ impl SabConfig {
 
     /// Reads the whole file.
     pub fn read(root: &mut Table<'_>) -> Option<Self> {
+        Self::read_with(root, false)
+    }
+
+    fn read_with(root: &mut Table<'_>, check_policies: bool) -> Option<Self> {
         let identity = root.table("identity", "Who the authority is.", IdentityConfig::read);
         let meaning = "The key that signs certificates and epoch statements.";
         let authority = root.table("authority", meaning, read_authority);
@@ -109,16 +112,15 @@ impl SabConfig {
         });
         let http = root.table("http", "Metrics and health.", |table| HttpConfig::read(table, "\"127.0.0.1:7580\""));
         let store = root.table("store", "What the authority must not forget.", StoreConfig::read);
-        let policies = root.table("policies", "What it admits.", read_policies);
+        let policies = root.table("policies", "What it admits.", |table| read_policies(table, check_policies));
         let meaning = "A system that proposals can be about; the authority only reads it.";
         let targets = root.tables("targets", MAX_NAMED, meaning, TargetConfig::read);
-        let brokers = root.default(
-            "brokers",
-            ListOf(Id, MAX_NAMED),
-            "[]",
-            "The brokers, by SPIFFE ID, that certificates can be for and that hear of epochs and revocations.",
-        );
-        let timing = root.table("epochs", "How certificates are revoked.", read_timing);
+        let epochs = root.table("epochs", "How certificates are revoked.", |table| {
+            let meaning = "The brokers that certificates can be for, and that hear of epochs and revocations.";
+            let brokers = table.default("brokers", ListOf(Id, MAX_NAMED), "[]", meaning);
+            let timing = read_timing(table);
+            Some((brokers?, timing?))
+        });
         let bounds = root.table("proposals", "How much the authority takes on.", read_bounds);
         let roles = root.table("roles", "Who may call what, by SPIFFE ID; an empty list admits nobody.", |table| {
             let mut role = |name: &str, meaning: &str| table.default(name, ListOf(Ids, MAX_NAMED), "[]", meaning);
@@ -127,7 +129,7 @@ impl SabConfig {
             Some(Roles { agents: agents?, operators: operators?, ..Roles::default() })
         });
         let log = root.table("log", "Logs, on standard error.", LogConfig::read);
-        let (identity, targets, brokers, mut roles) = (identity?, targets?, brokers?, roles?);
+        let (identity, targets, (brokers, timing), mut roles) = (identity?, targets?, epochs?, roles?);
         let brokers: BTreeSet<SpiffeId> = brokers.into_iter().collect();
         if !consistent(root, &targets, &brokers) {
             return None;
@@ -142,7 +144,7 @@ impl SabConfig {
             policies: policies?,
             targets,
             brokers,
-            timing: timing?,
+            timing,
             bounds: bounds?,
             roles,
             log: log?,
@@ -173,7 +175,11 @@ impl TargetConfig {
         let kind = table.required("kind", OneOf(&[("sandbox", TargetKind::Sandbox)]), "Its kind.");
         let address = table.required("address", kind::host_port(), "Where its API is.");
         let server_id = table.required("server_id", Id, "The SPIFFE ID of its API server; no other one is talked to.");
-        let broker = table.required("broker", Id, "The broker that certificates for it are for; one of `brokers`.");
+        let broker = table.required(
+            "broker",
+            Id,
+            "The broker that certificates for it are for; one of the `brokers` of `epochs`.",
+        );
         Some(Self { name: name?, kind: kind?, address: address?, server_id: server_id?, broker: broker? })
     }
 }
@@ -189,9 +195,21 @@ fn read_authority(table: &mut Table<'_>) -> Option<Option<PathBuf>> {
     Some(folder)
 }
 
-fn read_policies(table: &mut Table<'_>) -> Option<PathBuf> {
+fn read_policies(table: &mut Table<'_>, check: bool) -> Option<PathBuf> {
     let meaning = "The folder with the policies, `*.cedar`; they are read again on SIGHUP.";
-    table.required("folder", PathTo::Folder, meaning)
+    let folder = table.required("folder", PathTo::Folder, meaning)?;
+    if !check {
+        return Some(folder);
+    }
+    let faults = match PolicyFiles::read(&folder).map(|files| files.load()) {
+        Ok(Ok(_)) => return Some(folder),
+        Ok(Err(faults)) => faults.iter().map(ToString::to_string).collect(),
+        Err(error) => vec![chain(&error)],
+    };
+    for fault in faults {
+        table.refuse::<()>("folder", fault, Some("`sab policy check` looks at policies alone"));
+    }
+    None
 }
 
 fn read_timing(table: &mut Table<'_>) -> Option<Timing> {
@@ -241,7 +259,7 @@ fn consistent(root: &Table<'_>, targets: &[TargetConfig], brokers: &BTreeSet<Spi
             faults.push(format!("`{}` is there twice", target.name));
         }
         if !brokers.contains(&target.broker) {
-            faults.push(format!("`{}`: its broker is not one of `brokers`", target.name));
+            faults.push(format!("`{}`: its broker is not one of the `brokers` of `[epochs]`", target.name));
         }
     }
     for fault in &faults {

@@ -86,7 +86,8 @@ impl Reader {
         &self.path
     }
 
-    pub(super) async fn close(&self) {
+    /// Closes the file. Later reads are refused.
+    pub async fn close(&self) {
         self.pool.close().await;
     }
 

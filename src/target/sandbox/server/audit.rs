@@ -146,6 +146,7 @@ impl Entry {
 
     /// Does again to the store what this line says.
     fn replay(self, store: &mut Store) -> Result<(), String> {
+        store.advance(self.time);
         let missing = |what: &str| format!("there is no {what}");
         let change = |entry: &Self| -> Result<Change, String> {
             let version = entry.version.as_deref().and_then(|version| version.parse().ok());
@@ -178,7 +179,7 @@ impl Entry {
         };
         let id = self.mutation_id.ok_or_else(|| missing("mutation id"))?;
         let request = self.request.ok_or_else(|| missing("request"))?;
-        store.remember(id, request, result, self.time);
+        store.remember(id, request, result);
         Ok(())
     }
 }

@@ -103,3 +103,29 @@ impl Config {
         all.collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_documentation_is_one() {
+        let page = include_str!("../../../../docs/sandbox.md");
+        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let config = Config::parse(example).unwrap();
+        assert_eq!((config.readers().count(), config.admins().count(), config.objects().len()), (2, 1, 1));
+        for (name, value) in config.objects() {
+            super::super::schema::check(&name.collection, &value).unwrap();
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_ids_that_are_none_are_refused() {
+        let good = "listen = \"127.0.0.1:0\"\nidentity = \"a\"\naudit = \"b\"\nreaders = []\n";
+        assert_eq!(Config::parse(good).unwrap().readers().count(), 0);
+        for bad in ["reader = []", "admins = [\"agent\"]", "admins = [\"spiffe://Example.org/a\"]", "objects = 1"] {
+            assert!(Config::parse(&format!("{good}{bad}\n")).is_err(), "{bad}");
+        }
+        assert!(Config::parse("listen = \"127.0.0.1:0\"").is_err());
+    }
+}

@@ -131,14 +131,7 @@ impl Store {
     }
 
     /// Remembers a mutation of the audit log.
-    pub(super) fn remember(
-        &mut self,
-        id: MutationId,
-        request: Digest,
-        result: Result<(String, u64), Refusal>,
-        time: Timestamp,
-    ) {
-        self.advance(time);
+    pub(super) fn remember(&mut self, id: MutationId, request: Digest, result: Result<(String, u64), Refusal>) {
         let result = result.map(|(uid, version)| (uid.into(), version)).map_err(Box::new);
         self.executions.insert(id, Execution { request, result });
     }
@@ -187,7 +180,8 @@ impl Store {
         self.objects.is_empty() && self.executions.is_empty()
     }
 
-    fn advance(&mut self, now: Timestamp) -> Timestamp {
+    /// The time of a decision: `now`, or a later time that was seen before.
+    pub(super) fn advance(&mut self, now: Timestamp) -> Timestamp {
         let latest = self.latest.map_or(now, |latest| latest.max(now));
         self.latest = Some(latest);
         latest
@@ -246,4 +240,101 @@ fn precondition(mutation: &Mutation, present: Option<&Object>) -> Result<(), Ref
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A mutation of one of few objects under one of few ids, so that everything meets everything.
+    fn mutations() -> impl Strategy<Value = Mutation> {
+        let id = (0_u32..12)
+            .prop_map(|number| MutationId::derive(&Digest::of(b"certificate"), &"step".parse().unwrap(), number));
+        let verb = prop_oneof![Just(Verb::Create), Just(Verb::Replace), Just(Verb::Merge), Just(Verb::Delete)];
+        let baseline = (0_u32..3, 1_u64..4, 0_u32..4).prop_map(|(mode, number, percent)| {
+            let (identity, version) = ("uid-0".to_owned(), version(number).unwrap());
+            match mode {
+                0 => Baseline::Absent,
+                1 => Baseline::Exact { identity, version },
+                _ => {
+                    let fields = [("/rollout_percent".parse().unwrap(), Json::from(percent))].into();
+                    Baseline::Fields { identity, version, fields }
+                }
+            }
+        });
+        (id, verb, 0_u32..2, baseline, 0_u32..4, 0_u64..20).prop_map(|(id, verb, name, baseline, percent, deadline)| {
+            let body = [("enabled", Json::from(true)), ("rollout_percent", Json::from(percent))];
+            Mutation {
+                id,
+                body: (verb != Verb::Delete).then(|| Json::object(body)),
+                verb,
+                object: SandboxResource { collection: "feature-flags".to_owned(), name: format!("flag-{name}") },
+                baseline,
+                deadline: Timestamp::from_seconds(deadline).unwrap(),
+                call: Digest::of(b"call"),
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn i3_each_mutation_has_one_result_and_takes_effect_at_most_once(
+            requests in proptest::collection::vec((mutations(), 0_u64..20), 1..60)
+        ) {
+            let mut store = Store::default();
+            let mut results: HashMap<MutationId, (Digest, Result<Applied, Refusal>)> = HashMap::new();
+            let mut latest = Timestamp::from_seconds(0).unwrap();
+            for (mutation, time) in requests {
+                // The clock goes back and forth; the store's does not.
+                let now = Timestamp::from_seconds(time).unwrap();
+                latest = latest.max(now);
+                let before = store.read(&mutation.object);
+                let handled = store.handle(&mutation, now, || "uid-0".to_owned());
+                let after = store.read(&mutation.object);
+                match handled.news {
+                    News::Applied(change) => {
+                        prop_assert!(!results.contains_key(&mutation.id) && latest <= mutation.deadline);
+                        let number = |seen: &Option<Seen>| seen.as_ref().map_or(0, |it| it.version.as_str().parse().unwrap());
+                        let was: u64 = number(&before);
+                        prop_assert_eq!(change.version, was + 1);
+                        prop_assert_eq!(after.is_none(), mutation.verb == Verb::Delete);
+                        prop_assert!(after.is_none() || number(&after) == was + 1);
+                        match &mutation.baseline {
+                            Baseline::Absent => prop_assert!(before.is_none()),
+                            Baseline::Exact { version, .. } => prop_assert_eq!(&before.unwrap().version, version),
+                            Baseline::Fields { fields, .. } => for (pointer, value) in fields {
+                                prop_assert_eq!(pointer.resolve(&before.as_ref().unwrap().object), Some(value));
+                            },
+                        }
+                    }
+                    _ => prop_assert_eq!(before, after),
+                }
+                let known = store.known(&mutation.id, now);
+                prop_assert_eq!(known.now, latest);
+                match results.get(&mutation.id) {
+                    None => {
+                        let state = if handled.answer.is_ok() { "applied" } else { "rejected" };
+                        prop_assert_eq!((known.state.as_str(), known.request), (state, Some(mutation.digest())));
+                        results.insert(mutation.id.clone(), (mutation.digest(), handled.answer));
+                    }
+                    Some((request, first)) if *request == mutation.digest() => {
+                        let first = first.clone().map(|applied| Applied { repeated: true, ..applied });
+                        prop_assert_eq!(&handled.answer, &first);
+                    }
+                    Some(_) => prop_assert_eq!(handled.answer.unwrap_err().code, Code::MutationReused),
+                }
+            }
+        }
+
+        #[test]
+        fn a_request_is_read_as_it_was_written(mutation in mutations()) {
+            let method = mutation.method().unwrap();
+            let text = mutation.to_json().to_canonical();
+            let read = Mutation::parse(&method, mutation.object.clone(), text.as_bytes()).unwrap();
+            prop_assert_eq!(read.digest(), mutation.digest());
+            prop_assert_eq!(read, mutation);
+        }
+    }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use serde_json::{Value, json};
 use spiffe::{SpiffeId, TrustDomain};
 use tempfile::TempDir;
@@ -19,17 +20,21 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::attribute_certificate::{
+    Admission, AdmissionPath, AuthorityCertificate, Template, Tier, Trust, TrustBundle, authenticate, parse, profile,
+};
 use crate::ceiling::{AuthorityCeiling, Ceilings, CeilingsFile, Rule, TargetCeiling};
 use crate::clock;
 use crate::contract::{Contract, Resource, SandboxResource, TargetKind};
 use crate::decision::{
-    Boundary, BoundaryStatus, Certified, CertifiedParts, Decision, EpochKnowledge, Facts, LiveState, Observed, Peer,
-    Permit, RateCount, Rates, Request as Asked, Terms, Uses, evaluate,
+    Boundary, BoundaryStatus, Certified, Decision, EpochKnowledge, Facts, LiveState, Observed, Peer, Permit, RateCount,
+    Rates, Request as Asked, Terms, Uses, evaluate,
 };
 use crate::digest::Digest;
 use crate::epoch::{EpochParts, EpochStatement, Revoked};
 use crate::identity::embedded::{Domain, EmbeddedIssuer, Grant};
 use crate::identity::{ExecutionIdentity, Identities, Issuer, folder};
+use crate::key::SigningKey;
 use crate::reason::Denial;
 use crate::target::sandbox::Sandbox;
 use crate::target::sandbox::server::{AuditError, PROTOCOLS, Server, serve};
@@ -88,6 +93,60 @@ pub(super) fn checkout() -> SandboxResource {
     SandboxResource { collection: "services".to_owned(), name: "checkout".to_owned() }
 }
 
+/// An authority, and who trusts it.
+struct Authority {
+    key: SigningKey,
+    chain: Vec<Vec<u8>>,
+    trust: Trust,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut ca = CertificateParams::default();
+        ca.distinguished_name.push(DnType::CommonName, "root");
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let root = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
+        let mut leaf = CertificateParams::default();
+        leaf.distinguished_name.push(DnType::CommonName, "authority");
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.subject_alt_names = vec![SanType::URI(id("sab").to_string().try_into().unwrap())];
+        let key = KeyPair::generate().unwrap();
+        let chain = vec![leaf.signed_by(&key, &root).unwrap().der().to_vec()];
+        let bundle = TrustBundle::from_pem(TrustDomain::new("example.org").unwrap(), &root.pem()).unwrap();
+        let key = SigningKey::from_pkcs8(key.serialized_der()).unwrap();
+        Self { key, chain, trust: Trust::new([bundle], [id("sab")]) }
+    }
+}
+
+/// A certificate over the contract, verified; each number gives another one.
+fn certify(contract: &Contract, number: u32, (not_before, not_after): (Timestamp, Timestamp)) -> Certified {
+    static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
+    let template = Template {
+        serial: &(number + 1).to_be_bytes(),
+        holder: &id("agent"),
+        holder_key: None,
+        broker: &id("seb"),
+        not_before,
+        not_after,
+        contract,
+        admission: &Admission {
+            policy_digest: Digest::of(b"policy"),
+            policy_epoch: 1,
+            revocation_epoch: 1,
+            evidence_digest: Digest::of(b"evidence"),
+            path: AdmissionPath::Automatic,
+            tier: Tier::Low,
+            approvals: Vec::new(),
+        },
+    };
+    let unsigned = template.prepare(&AuthorityCertificate::new(&AUTHORITY.chain[0]).unwrap()).unwrap();
+    let signature = AUTHORITY.key.sign(unsigned.octets()).unwrap();
+    let issued = unsigned.complete(&signature).unwrap();
+    let profiled = profile(parse(issued.octets()).unwrap()).unwrap();
+    Certified::from(&authenticate(profiled, &AUTHORITY.chain, &AUTHORITY.trust, now()).unwrap())
+}
+
 /// Leave to make the call, each time under another certificate and so under another mutation id.
 pub(super) fn permit(ask: &Ask) -> Permit {
     static CERTIFICATES: AtomicU32 = AtomicU32::new(0);
@@ -107,19 +166,8 @@ pub(super) fn permit(ask: &Ask) -> Permit {
         "limits": {"uses": 1, "spacing_seconds": 0, "not_before": begin, "not_after": end},
         "deadline_seconds": ask.deadline,
     });
-    let contract = Contract::compile(&contract.to_string()).unwrap().canonical().to_owned().into_bytes();
-    let certified = Certified::new(CertifiedParts {
-        digest: Digest::of(format!("{number} {contract:?}").as_bytes()),
-        authority: id("sab"),
-        holder: id("agent"),
-        holder_key: None,
-        broker: id("seb"),
-        not_before: begin,
-        not_after: end,
-        policy_epoch: 1,
-        revocation_epoch: 1,
-        contract,
-    });
+    let contract = Contract::compile(&contract.to_string()).unwrap();
+    let certified = certify(&contract, number, (begin, end));
     let statement = EpochStatement::new(EpochParts {
         authority: id("sab"),
         sequence: 1,
