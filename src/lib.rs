@@ -25,17 +25,15 @@
 //!
 //! What runs is built on that:
 //!
-//! | module | what it does |
-//! |---|---|
-//! | [`runtime`] | puts a broker together from its configuration |
-//! | [`broker`], [`reconcile`] | performs executions, and settles those whose end is not known |
-//! | [`fence`], [`epochs`] | what no revoked call passes, and the stream that closes it |
-//! | [`store`] | keeps records, and what else must not be forgotten |
-//! | [`target`] | what is changed, and how: the sandbox |
-//! | [`identity`], [`tls`], [`key`] | who somebody is, and the identities that exist for one mutation |
-//! | [`grpc`], [`http`], [`proto`] | the API, metrics and health |
-//! | [`sab`] | the reference authority |
-//! | [`cli`], [`config`], [`telemetry`], [`clock`] | the two binaries, and what they are told and tell |
+//! - [`runtime`] puts a broker together from its configuration.
+//! - [`broker`] performs executions; [`reconcile`] settles those whose end is not known.
+//! - [`fence`] is what no revoked call passes, and [`epochs`] the stream that closes it.
+//! - [`store`] keeps records, and what else must not be forgotten.
+//! - [`target`] is what is changed, and how: the sandbox.
+//! - [`identity`], [`tls`], [`key`]: who somebody is, and the identities that exist for one mutation.
+//! - [`grpc`], [`http`], [`proto`]: the API, metrics and health.
+//! - [`sab`] is the reference authority.
+//! - [`cli`], [`config`], [`telemetry`], [`clock`]: the two binaries, and what they are told and tell.
 
 pub mod attribute_certificate;
 pub mod broker;
