@@ -94,6 +94,7 @@ pub async fn broker(
         clock.clone(),
     ));
     for authority in config.authorities.clone() {
+        health.impede("epochs", format!("`{}`: nothing was heard of it yet", authority.id));
         let follower = Follower {
             broker: Arc::clone(&broker),
             authority,

@@ -5,7 +5,7 @@
 //!
 //! - Nothing is sent to a target before [`Store::decide`] has answered that the decision is durable (I1).
 //! - Two requests under one certificate and use key are one execution, also at the same time (I3): in one process the
-//!   second waits for the first ([`inflight`]); across processes the store's constraint decides.
+//!   second waits for the first (`inflight`); across processes the store's constraint decides.
 //! - An execution that began runs to its end, whether or not its caller still waits.
 //! - Every refusal is recorded, with the exact reason.
 

@@ -100,10 +100,11 @@ fn assignment(text: &str) -> Result<Assignment, String> {
 
 impl Command {
     pub(super) fn run(self, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
+        let runtime = runtime()?;
         match self {
-            Self::Propose(command) => runtime()?.block_on(command.run(format, out)),
-            Self::Execute(command) => runtime()?.block_on(command.run(format, out)),
-            Self::Status(command) => runtime()?.block_on(command.run(format, out)),
+            Self::Propose(command) => runtime.block_on(command.run(format, out)),
+            Self::Execute(command) => runtime.block_on(command.run(format, out)),
+            Self::Status(command) => runtime.block_on(command.run(format, out)),
         }
     }
 }
@@ -130,7 +131,9 @@ impl Execute {
             }
             Err(status) => match failed(&status, format, out)? {
                 // The broker may be at it; the same request again gives its answer.
-                Exit::Unavailable if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => {
+                Exit::Unavailable
+                    if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled | Code::Unknown) =>
+                {
                     Ok(Exit::Unsettled)
                 }
                 exit => Ok(exit),

@@ -28,7 +28,7 @@ pub(super) const MAX_ANSWER: usize = 9 * 1024 * 1024;
 #[derive(Debug, Clone, Args)]
 pub(super) struct Connection {
     /// The server
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7443")]
     server: HostPort,
     /// The server's SPIFFE ID; no other one is talked to
     #[arg(long, value_name = "SPIFFE_ID", value_parser = spiffe_id)]
@@ -153,11 +153,17 @@ fn explain(status: &Status, reason: &str) -> String {
     text
 }
 
-/// Whether a status without particulars (of the transport, of a proxy) is one that can pass.
+/// Whether a status without particulars (of the transport, of a proxy) is one that can pass. A connection that broke off
+/// before the answer came is [`Code::Unknown`].
 const fn is_temporary(code: Code) -> bool {
     matches!(
         code,
-        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Cancelled | Code::Aborted
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Cancelled
+            | Code::Aborted
+            | Code::Unknown
     )
 }
 

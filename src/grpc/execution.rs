@@ -107,29 +107,12 @@ fn parts<T>(request: &Request<T>) -> Result<(Peer, Option<TraceParent>), Status>
     Ok((peer, request.extensions().get::<TraceParent>().copied()))
 }
 
-/// Counts an execution in flight as long as it lives.
-struct InFlight(BrokerMetrics);
-
-impl InFlight {
-    fn new(metrics: &BrokerMetrics) -> Self {
-        metrics.in_flight.inc();
-        Self(metrics.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.dec();
-    }
-}
-
 #[tonic::async_trait]
 impl<E: Executor> ExecutionService for Service<E> {
     async fn execute(&self, request: Request<wire::ExecuteRequest>) -> Result<Response<wire::ExecuteResponse>, Status> {
         let (peer, trace) = parts(&request)?;
         let presented =
             convert::presented(request.into_inner(), trace).map_err(|invalid| status::invalid(&invalid.0))?;
-        let _in_flight = InFlight::new(&self.metrics);
         let begun = clock::instant();
         let result = self.executor.execute(presented, peer).await;
         self.count(&result, begun.elapsed().as_secs_f64());

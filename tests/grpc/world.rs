@@ -16,15 +16,15 @@ use seb::execution::State;
 use seb::grpc::access::Roles;
 use seb::grpc::execution::{Executor, Service};
 use seb::grpc::serve::{Drained, Parts, Server};
-use seb::identity::Identities;
-use seb::identity::embedded::{Domain, Grant};
+use seb::identity::embedded::{Domain, EmbeddedIssuer, Grant};
 use seb::identity::folder;
+use seb::identity::{Identities, Issuer};
 use seb::proto::seb::v1 as wire;
 use seb::proto::seb::v1::execution_service_client::ExecutionServiceClient;
 use seb::reason::{Denial, Reason};
 use seb::store::{Execution, UseKey};
 use seb::telemetry::{BrokerMetrics, GrpcMetrics, Health, Registry};
-use seb::tls::{Connector, H2, client_config};
+use seb::tls::{Connector, H2, client_config, execution_client_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -242,6 +242,24 @@ impl World {
     pub fn channel(&self, who: &str) -> Channel {
         let server = "spiffe://example.org/server".parse().unwrap();
         let tls = client_config(&self.identities[who], [server], &[H2]).unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
+        endpoint.connect_with_connector_lazy(Connector::new(tls, PATIENCE))
+    }
+
+    /// A channel of an execution identity, as the broker mints them.
+    pub async fn execution_channel(&self) -> Channel {
+        let folder = self.folder().join("broker");
+        let now = clock::now().unwrap();
+        let domain = Domain::open(&self.folder().join("domain")).unwrap();
+        let id = "spiffe://example.org/broker".parse().unwrap();
+        domain.issue(Grant::new(id, folder.clone(), Duration::from_secs(3600), true), now).unwrap();
+        let issuer = EmbeddedIssuer::open(&folder).await.unwrap();
+        let step: StepName = "apply".parse().unwrap();
+        let mutation = MutationId::derive(&Digest::of(b"certificate"), &step, 1);
+        let plan = issuer.plan(&mutation, now, now.saturating_add(Duration::from_secs(60))).unwrap();
+        let minted = issuer.mint(plan).await.unwrap();
+        let server = "spiffe://example.org/server".parse().unwrap();
+        let tls = execution_client_config(minted, &self.identities["server"], [server], &[H2]).unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
         endpoint.connect_with_connector_lazy(Connector::new(tls, PATIENCE))
     }

@@ -226,7 +226,7 @@ impl Target for Sandbox {
 
 /// Something outside did not do what it should; in words.
 #[derive(Debug)]
-struct Failure(String);
+pub(super) struct Failure(pub(super) String);
 
 impl Failure {
     /// The error and its causes.
@@ -274,7 +274,7 @@ fn request(method: Method, path: &str, octets: Bytes) -> Result<Request<Body>, F
     builder.method(method).body(Full::new(octets)).map_err(|error| Failure::of(&error))
 }
 
-async fn exchange_http2(
+pub(super) async fn exchange_http2(
     mut sender: http2::SendRequest<Body>,
     request: Request<Body>,
 ) -> Result<(StatusCode, Json), Failure> {

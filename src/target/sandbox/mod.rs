@@ -13,9 +13,11 @@
 
 mod client;
 pub mod server;
+mod visit;
 mod wire;
 
 pub use client::Sandbox;
+pub use visit::visit;
 
 #[cfg(test)]
 mod tests;
