@@ -1,6 +1,6 @@
 //! One execution, as a state machine without I/O: events in, effects out.
 //!
-//! The driver ([`crate::broker`]) performs each effect and reports what came of it; the machine says what follows. Its
+//! The driver (`crate::broker`) performs each effect and reports what came of it; the machine says what follows. Its
 //! order is the order of the design, and no event can change it:
 //!
 //! 1. the use is consumed and the `decision` record is durable ([`Effect::Claim`]) before anything else (I1, I3);
@@ -93,7 +93,8 @@ impl State {
 }
 
 /// How far an execution is held against drift (`docs/decision.md`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Grade {
     /// The baseline is part of the call: the target refuses it if the baseline does not hold.
     Atomic,
@@ -109,7 +110,7 @@ impl Grade {
         match self {
             Self::Atomic => "atomic",
             Self::Bounded => "bounded",
-            Self::DetectOnly => "detect-only",
+            Self::DetectOnly => "detect_only",
         }
     }
 }
@@ -225,6 +226,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The end of an execution that nothing can be learnt of, and why.
+    pub fn indeterminate(detail: impl Into<String>) -> Self {
+        Self::new(State::Indeterminate, detail)
+    }
+
     fn new(state: State, detail: impl Into<String>) -> Self {
         Self { state, reason: None, rejection: None, detail: detail.into(), version: None }
     }
@@ -301,8 +307,6 @@ pub enum NotClaimed {
     Conflict,
     /// Another use was consumed since the facts were gathered: they have to be gathered again.
     Raced,
-    /// The store failed. Whether the record is durable is not known; if it is, the reconciler settles the execution.
-    Failed,
 }
 
 /// What came of an effect.

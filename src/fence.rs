@@ -7,7 +7,7 @@
 //! Clocks are arguments: `monotonic_ms` is a clock that never goes back and runs on while the machine sleeps; `now` is
 //! the wall clock.
 //!
-//! The lock is [`super::sync::RwLock`], so that `tests/fence.rs` can put one in its place that tries interleavings.
+//! The lock is `super::sync::RwLock`, so that `tests/fence.rs` can put one in its place that tries interleavings.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

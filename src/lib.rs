@@ -17,31 +17,43 @@
 //! | [`decision`] | may this call be made, and if not, for which reasons? |
 //! | [`ceiling`] | what may no certificate exceed, however valid? |
 //! | [`epoch`] | what has the authority revoked, and how old is that knowledge? |
+//! | [`epoch_envelope`] | did a trusted authority sign this epoch statement? |
 //! | [`attribute_certificate`] | who certified what, for whom, until when? |
 //! | [`contract`] | which exact call, with which values free to choose, from which baseline? |
 //! | [`reason`] | the closed list of reasons for a refusal, in the order in which they are answered |
 //! | [`digest`], [`timestamp`] | the two values that everything else is made of |
 //!
+//! [`cli`] is what the two binaries parse and print; [`sab`] is the reference authority.
 //! [`store`] keeps records and what else must not be forgotten. [`cli`] is what the two binaries parse and print.
 
 pub mod attribute_certificate;
+pub mod broker;
 pub mod ceiling;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod contract;
 pub mod decision;
 pub mod digest;
 pub mod epoch;
+pub mod epoch_envelope;
+pub mod epochs;
 pub mod execution;
 pub mod fence;
+pub mod grpc;
+pub mod http;
 pub mod identity;
 pub mod key;
 pub mod proto;
 pub mod reason;
+pub mod reconcile;
 pub mod record;
+pub mod runtime;
+pub mod sab;
 mod spiffe_id;
 pub mod store;
 mod sync;
 pub mod target;
+pub mod telemetry;
 pub mod timestamp;
 pub mod tls;

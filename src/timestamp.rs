@@ -25,6 +25,9 @@ pub struct Timestamp(#[schemars(with = "String")] u64);
 pub struct InvalidTimestamp(String);
 
 impl Timestamp {
+    /// The last millisecond of the year 9999.
+    pub const END: Self = Self(LAST_SECOND * 1000 + 999);
+
     /// The point `seconds` after 1970-01-01T00:00:00Z.
     ///
     /// # Errors

@@ -8,7 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use seb::config::broker::BrokerConfig;
+use seb::config::{KeyDoc, Presence};
+use seb::grpc::access::{Flow, METHODS};
+use seb::grpc::gate::code_name;
+use seb::grpc::status::{Cause, grpc_code};
 use seb::reason::{Mender, PUBLIC_UNAUTHENTICATED, Reason, Retry, Verdict};
+use seb::sab::config::SabConfig;
+use seb::sab::metrics::SabMetrics;
+use seb::telemetry::{BrokerMetrics, GrpcMetrics, Registry};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -84,6 +92,114 @@ fn reasons() -> String {
         }
     }
     out
+}
+
+/// Holds the part of a page between `<!-- begin NAME -->` and `<!-- end NAME -->` against what it should be.
+#[track_caller]
+fn current_part(page: &str, name: &str, expected: &str) {
+    let text = read(&root().join(page));
+    let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->"));
+    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{page} has no part {name}"));
+    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("the part {name} of {page} has no end"));
+    current(page, &format!("{before}{begin}{expected}{end}{after}"));
+}
+
+#[test]
+fn the_keys_of_the_configuration_are_current() {
+    current_part("docs/configuration.md", "broker", &keys(&BrokerConfig::describe()));
+    current_part("docs/configuration.md", "sab", &keys(&SabConfig::describe()));
+}
+
+/// A table for each table of the file.
+fn keys(docs: &[KeyDoc]) -> String {
+    let mut out = String::new();
+    let mut tables: Vec<(&str, Vec<&KeyDoc>)> = Vec::new();
+    for doc in docs {
+        if doc.expects.is_empty() {
+            tables.push((&doc.key, vec![doc]));
+        } else {
+            let of = tables.iter_mut().rev().find(|(table, _)| doc.key.starts_with(&format!("{table}.")));
+            match of {
+                Some((_, keys)) => keys.push(doc),
+                None => tables.push((doc.key.trim_end_matches(".*"), vec![doc])),
+            }
+        }
+    }
+    for (table, docs) in tables {
+        let heading = match table.strip_suffix("[]") {
+            Some(list) => format!("[[{list}]]"),
+            None => format!("[{table}]"),
+        };
+        write!(out, "\n### `{heading}`\n\n").unwrap();
+        let (about, keys): (Vec<_>, Vec<_>) = docs.into_iter().partition(|doc| doc.expects.is_empty());
+        for doc in about {
+            write!(out, "{}\n\n", doc.meaning).unwrap();
+        }
+        out += "| key | expects | default | meaning |\n|---|---|---|---|\n";
+        for doc in keys {
+            let name = doc.key.strip_prefix(table).unwrap_or(&doc.key).trim_start_matches('.');
+            let default = match &doc.default {
+                Presence::Required => "required".to_owned(),
+                Presence::Optional => "-".to_owned(),
+                Presence::Default(toml) => format!("`{toml}`"),
+            };
+            writeln!(out, "| `{name}` | {} | {default} | {} |", doc.expects, doc.meaning).unwrap();
+        }
+    }
+    out + "\n"
+}
+
+#[test]
+fn the_table_of_metrics_is_current() {
+    let mut broker = Registry::new("seb");
+    let _ = (BrokerMetrics::register(&mut broker), GrpcMetrics::register(&mut broker));
+    current_part("docs/telemetry.md", "metrics", &metrics(&broker));
+    let mut authority = Registry::new("sab");
+    let _ = (SabMetrics::register(&mut authority), GrpcMetrics::register(&mut authority));
+    current_part("docs/telemetry.md", "sab metrics", &metrics(&authority));
+}
+
+fn metrics(registry: &Registry) -> String {
+    let mut out = String::from("\n| metric | kind | labels | meaning |\n|---|---|---|---|\n");
+    for doc in registry.describe() {
+        let labels: Vec<_> = doc.labels.iter().map(|label| format!("`{label}`")).collect();
+        writeln!(out, "| `{}` | {} | {} | {} |", doc.name, doc.kind, labels.join(", "), doc.help).unwrap();
+    }
+    out + "\n"
+}
+
+#[test]
+fn the_tables_of_the_api_are_current() {
+    let mut methods = String::from("\n| method | roles | answers |\n|---|---|---|\n");
+    for method in METHODS {
+        let roles: Vec<_> = method.roles.iter().map(|role| role.as_str()).collect();
+        let answers = if method.flow == Flow::Stream { "a stream" } else { "once" };
+        writeln!(methods, "| `{}` | {} | {answers} |", method.path.trim_start_matches('/'), roles.join(", ")).unwrap();
+    }
+    current_part("docs/api.md", "methods", &format!("{methods}\n"));
+    let mut causes = String::from(
+        "\n| reason | gRPC code | retry | mended by | meaning | what to do |\n|---|---|---|---|---|---|\n",
+    );
+    for cause in Cause::ALL {
+        let (code, who) = (code_name(cause.grpc()).to_uppercase(), cause.mender().as_str());
+        let (meaning, mend) = (cause.meaning(), cause.mend());
+        writeln!(causes, "| `{}` | `{code}` | {} | {who} | {meaning} | {mend} |", cause.code(), retry(cause.retry()))
+            .unwrap();
+    }
+    current_part("docs/api.md", "causes", &format!("{causes}\n"));
+    let mut by_code = BTreeMap::<String, Vec<String>>::new();
+    for reason in Reason::ALL.iter().filter(|reason| reason.public_code() != PUBLIC_UNAUTHENTICATED) {
+        let code = reason.code();
+        by_code
+            .entry(code_name(grpc_code(*reason)).to_uppercase())
+            .or_default()
+            .push(format!("[`{code}`](reasons.md#{code})"));
+    }
+    let mut reasons = String::from("\n| gRPC code | reasons |\n|---|---|\n");
+    for (code, list) in by_code {
+        writeln!(reasons, "| `{code}` | {} |", list.join(", ")).unwrap();
+    }
+    current_part("docs/api.md", "reasons", &format!("{reasons}\n"));
 }
 
 fn is_hidden(verdict: Verdict) -> bool {

@@ -4,6 +4,7 @@ use der::{Decode, Encode, Header, Reader, SliceReader};
 
 use super::asn1;
 use super::strict::{self, Flaw};
+use crate::digest::Digest;
 use crate::reason::{Denial, Reason};
 
 /// How large an attribute certificate can be, in octets of DER.
@@ -45,6 +46,16 @@ impl AttributeCertificate {
     /// The DER octets.
     pub fn octets(&self) -> &[u8] {
         &self.octets
+    }
+
+    /// The certificate's name in records and in revocations: SHA-256 of the octets that are signed. The signature is left
+    /// out, because anyone can turn an ECDSA signature into another good one.
+    ///
+    /// # Errors
+    /// [`Reason::CertificateEncoding`]; not for a certificate that [`parse`] made.
+    pub fn digest(&self) -> Result<Digest, Denial> {
+        let signed = self.signed_octets();
+        signed.map(Digest::of).map_err(|error| Denial::new(Reason::CertificateEncoding, error.to_string()))
     }
 
     /// The octets that are signed: `acinfo`, with its tag and length.

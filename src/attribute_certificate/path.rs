@@ -198,6 +198,52 @@ pub fn authenticate(
     if authority.key_identifier != certificate.authority_key {
         return Err(Denial::new(Reason::AuthorityKeyMismatch, "the identifiers of the two keys differ"));
     }
+    let leaf = CertificateDer::from(leaf.as_slice());
+    let (leaf, bundle) = trusted(&leaf, intermediates, &authority, trust, now)?;
+    if authority.algorithm != Some(certificate.algorithm) {
+        let detail = format!("{} by a key of another kind", certificate.algorithm.as_str());
+        return Err(Denial::new(Reason::SignatureAlgorithmMismatch, detail));
+    }
+    signature(&leaf, &certificate)?;
+    Ok(VerifiedCertificate { profiled: certificate, authority: authority.id, bundle: bundle.digest })
+}
+
+/// Whether an authority that `trust` lists signed `octets`, at the time `now`: which one. For what an authority signs
+/// besides certificates; whoever calls this says in `octets` what they are for.
+///
+/// `chain` is as in [`authenticate`]. The signature is of the algorithm that the authority's key has in the profile.
+///
+/// # Errors
+/// The first rule that is broken, as one of the reasons of [`crate::reason::Verdict::Signature`].
+pub fn authenticate_octets(
+    octets: &[u8],
+    signature: &[u8],
+    chain: &[Vec<u8>],
+    trust: &Trust,
+    now: Timestamp,
+) -> Result<SpiffeId, Denial> {
+    let (leaf, intermediates) = bounded(chain)?;
+    let authority = read(leaf).and_then(|leaf| Authority::read(&leaf))?;
+    let leaf = CertificateDer::from(leaf.as_slice());
+    let (leaf, _) = trusted(&leaf, intermediates, &authority, trust, now)?;
+    let Some(algorithm) = authority.algorithm else {
+        let detail = "the authority's key fits no signature algorithm of the profile";
+        return Err(Denial::new(Reason::SignatureAlgorithmMismatch, detail));
+    };
+    let valid = leaf.verify_signature(verification(algorithm), octets, signature);
+    valid.map_err(|error| Denial::new(Reason::SignatureInvalid, error.to_string()))?;
+    Ok(authority.id)
+}
+
+/// The authority's certificate as the path algorithm reads it, and the bundle in which its path ends: the authority is
+/// listed, and its path is good.
+fn trusted<'l, 't>(
+    leaf: &'l CertificateDer<'_>,
+    intermediates: &[Vec<u8>],
+    authority: &Authority,
+    trust: &'t Trust,
+    now: Timestamp,
+) -> Result<(webpki::EndEntityCert<'l>, &'t TrustBundle), Denial> {
     if !trust.authorities.contains(&authority.id) {
         return Err(Denial::new(Reason::AuthorityUnknown, format!("`{}`", authority.id)));
     }
@@ -205,20 +251,14 @@ pub fn authenticate(
         let detail = format!("there is no bundle of `{}`", authority.id.trust_domain());
         return Err(Denial::new(Reason::AuthorityUntrusted, detail));
     };
-    let leaf = CertificateDer::from(leaf.as_slice());
-    let leaf = webpki::EndEntityCert::try_from(&leaf).map_err(|error| match error {
+    let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|error| match error {
         webpki::Error::UnsupportedCriticalExtension => {
             Denial::new(Reason::AuthorityProfile, "an extension is critical and unknown")
         }
         _ => Denial::new(Reason::ChainEncoding, error.to_string()),
     })?;
     path(&leaf, intermediates, bundle, now)?;
-    if authority.algorithm != Some(certificate.algorithm) {
-        let detail = format!("{} by a key of another kind", certificate.algorithm.as_str());
-        return Err(Denial::new(Reason::SignatureAlgorithmMismatch, detail));
-    }
-    signature(&leaf, &certificate)?;
-    Ok(VerifiedCertificate { profiled: certificate, authority: authority.id, bundle: bundle.digest })
+    Ok((leaf, bundle))
 }
 
 fn bounded(chain: &[Vec<u8>]) -> Result<(&Vec<u8>, &[Vec<u8>]), Denial> {
@@ -243,11 +283,12 @@ fn path(
     bundle: &TrustBundle,
     now: Timestamp,
 ) -> Result<(), Denial> {
-    let live = bundle
+    let live: Vec<&Anchor> = bundle
         .anchors
         .iter()
-        .filter(|anchor| (anchor.not_before.seconds()..=anchor.not_after.seconds()).contains(&now.seconds()));
-    let anchors: Vec<TrustAnchor<'static>> = live.map(|anchor| anchor.anchor.clone()).collect();
+        .filter(|anchor| (anchor.not_before.seconds()..=anchor.not_after.seconds()).contains(&now.seconds()))
+        .collect();
+    let anchors: Vec<TrustAnchor<'static>> = live.iter().map(|anchor| anchor.anchor.clone()).collect();
     if anchors.is_empty() {
         let detail = format!("no certificate of the bundle of `{}` is valid at this time", bundle.trust_domain);
         return Err(Denial::new(Reason::AuthorityExpired, detail));
@@ -258,17 +299,17 @@ fn path(
     // Why the last complete path was not acceptable all the same; another one may be.
     let flaw = RefCell::new(None);
     let acceptable = |path: &webpki::VerifiedPath<'_>| {
-        acceptable(path, bundle).map_err(|denial| {
+        acceptable(path, &live, &bundle.trust_domain).map_err(|denial| {
             flaw.replace(Some(denial));
             webpki::Error::UnknownIssuer
         })
     };
-    let build = |anchors: &[TrustAnchor<'static>]| {
-        let found =
-            leaf.verify_for_usage(PATH_ALGORITHMS, anchors, &intermediates, time, AnyPurpose, None, Some(&acceptable));
+    type Acceptable<'a> = &'a dyn Fn(&webpki::VerifiedPath<'_>) -> Result<(), webpki::Error>;
+    let build = |anchors: &[TrustAnchor<'static>], acceptable: Option<Acceptable<'_>>| {
+        let found = leaf.verify_for_usage(PATH_ALGORITHMS, anchors, &intermediates, time, AnyPurpose, None, acceptable);
         found.map(drop)
     };
-    let Err(error) = build(&anchors) else { return Ok(()) };
+    let Err(error) = build(&anchors, Some(&acceptable)) else { return Ok(()) };
     if let Some(denial) = flaw.take() {
         return Err(denial);
     }
@@ -278,7 +319,7 @@ fn path(
         }
         _ => {
             let all: Vec<_> = bundle.anchors.iter().map(|anchor| anchor.anchor.clone()).collect();
-            match anchors.len() < all.len() && build(&all).is_ok() {
+            match anchors.len() < all.len() && build(&all, None).is_ok() {
                 true => Err(Denial::new(Reason::AuthorityExpired, "the path's root is not valid at this time")),
                 false => Err(Denial::new(Reason::AuthorityUntrusted, error.to_string())),
             }
@@ -287,10 +328,10 @@ fn path(
 }
 
 /// What the path algorithm does not look at: the intermediates' use, and how many of them the root allows.
-fn acceptable(path: &webpki::VerifiedPath<'_>, bundle: &TrustBundle) -> Result<(), Denial> {
-    path.intermediate_certificates().try_for_each(|ca| intermediate(&ca.der(), &bundle.trust_domain))?;
+fn acceptable(path: &webpki::VerifiedPath<'_>, live: &[&Anchor], trust_domain: &TrustDomain) -> Result<(), Denial> {
+    path.intermediate_certificates().try_for_each(|ca| intermediate(&ca.der(), trust_domain))?;
     let count = path.intermediate_certificates().count();
-    let mut anchors = bundle.anchors.iter().filter(|anchor| anchor.anchor == *path.anchor());
+    let mut anchors = live.iter().filter(|anchor| anchor.anchor == *path.anchor());
     match anchors.any(|anchor| anchor.path_length.is_none_or(|most| count <= usize::from(most))) {
         true => Ok(()),
         false => Err(Denial::new(Reason::AuthorityUntrusted, "more intermediates than the root's `pathLenConstraint`")),
@@ -329,15 +370,19 @@ impl webpki::ExtendedKeyUsageValidator for AnyPurpose {
 
 pub(super) fn signature(leaf: &webpki::EndEntityCert<'_>, certificate: &ProfiledCertificate) -> Result<(), Denial> {
     let invalid = |detail: String| Denial::new(Reason::SignatureInvalid, detail);
-    let algorithm = match certificate.algorithm {
-        SignatureAlgorithm::EcdsaP256Sha256 => algorithms::ECDSA_P256_SHA256,
-        SignatureAlgorithm::EcdsaP384Sha384 => algorithms::ECDSA_P384_SHA384,
-        SignatureAlgorithm::Ed25519 => algorithms::ED25519,
-    };
     let signed = certificate.certificate.signed_octets().map_err(|error| invalid(error.to_string()))?;
     let signature = certificate.certificate.value.signature.as_bytes();
     let signature = signature.ok_or_else(|| invalid("the signature is not a whole number of octets".to_owned()))?;
-    leaf.verify_signature(algorithm, signed, signature).map_err(|error| invalid(error.to_string()))
+    leaf.verify_signature(verification(certificate.algorithm), signed, signature)
+        .map_err(|error| invalid(error.to_string()))
+}
+
+fn verification(algorithm: SignatureAlgorithm) -> &'static dyn SignatureVerificationAlgorithm {
+    match algorithm {
+        SignatureAlgorithm::EcdsaP256Sha256 => algorithms::ECDSA_P256_SHA256,
+        SignatureAlgorithm::EcdsaP384Sha384 => algorithms::ECDSA_P384_SHA384,
+        SignatureAlgorithm::Ed25519 => algorithms::ED25519,
+    }
 }
 
 impl VerifiedCertificate {

@@ -119,7 +119,7 @@ impl Command {
         let unsigned = template.prepare(&authority)?;
         let signature = key.sign(unsigned.octets())?;
         let issued = unsigned.complete(&signature).context("is the key that of the chain's first certificate?")?;
-        let digest = Digest::of(issued.octets());
+        let digest = issued.digest()?;
         let pem = encode_pem(&CertificateFile { certificate: issued.octets().to_vec(), chain })?;
         match &self.out {
             None => out.write_all(pem.as_bytes())?,

@@ -3,11 +3,20 @@
 //! Exit statuses are the same everywhere: see [`Exit`]. Text output is made for reading: aligned, and coloured on a
 //! terminal only. `--output json` prints one JSON document on one line, whose fields are stable.
 
+mod agent;
+mod broker;
 mod certificate;
+mod client;
+mod config;
 mod issue;
+mod proposals;
 mod records;
 pub mod sab;
+mod sab_policy;
+mod sab_serve;
+mod sandbox;
 pub mod seb;
+mod trust_domain;
 
 use std::fmt::Display;
 use std::io::{self, Read, Write};
@@ -24,6 +33,10 @@ pub enum Exit {
     Success,
     /// What was asked does not hold, or was refused: status 1. The reason was printed.
     Refused,
+    /// Whether what was asked was done is not known yet: status 3.
+    Unsettled,
+    /// It could not be asked, or not now; later it can: status 4.
+    Unavailable,
 }
 
 impl From<Exit> for ExitCode {
@@ -31,6 +44,8 @@ impl From<Exit> for ExitCode {
         match exit {
             Exit::Success => Self::SUCCESS,
             Exit::Refused => Self::FAILURE,
+            Exit::Unsettled => Self::from(3),
+            Exit::Unavailable => Self::from(4),
         }
     }
 }
@@ -88,6 +103,27 @@ fn read(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
 
 fn read_text(path: &Path, limit: u64) -> anyhow::Result<String> {
     String::from_utf8(read(path, limit)?).map_err(|_| anyhow::anyhow!("`{}` is not UTF-8 text", path.display()))
+}
+
+/// What commands that serve or watch run in.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    // Nobody else has a subscriber yet, or one that is as good.
+    let _ = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(tracing::Level::WARN).try_init();
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Waits until the process is asked to end: SIGTERM, or control-C.
+async fn ended() {
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt());
+    match (terminate, interrupt) {
+        (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        },
+        // Without signals the process can only be killed.
+        _ => std::future::pending().await,
+    }
 }
 
 /// Lines of two columns, the first one aligned.

@@ -5,7 +5,8 @@ use std::io::Write;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{Exit, Output, issue};
+use super::{Exit, Output, config, issue, proposals, sab_policy, sab_serve};
+use crate::sab::config::SabConfig;
 
 /// Sovereign Assurance Boundary, the reference authority: admits proposals by signing certificates
 #[derive(Debug, Parser)]
@@ -20,8 +21,21 @@ pub struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Topic {
+    /// Serve the authority
+    Serve(sab_serve::Serve),
+    /// Look at configurations
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Revoke, and wait until nothing that it covers starts any more
+    Revoke(Box<sab_serve::Revoke>),
+    /// Look at proposals, of all agents
+    #[command(subcommand)]
+    Proposals(proposals::Proposals),
     /// Issue an attribute certificate over a contract, from files and without a server
     Issue(Box<issue::Command>),
+    /// Look at policy sets
+    #[command(subcommand)]
+    Policy(sab_policy::Command),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -37,6 +51,11 @@ impl Command {
     pub fn run(self, out: &mut impl Write) -> anyhow::Result<Exit> {
         match self.topic {
             Topic::Issue(command) => command.run(self.output.format, out),
+            Topic::Serve(command) => command.run(self.output.format, out),
+            Topic::Config(command) => command.run(self.output.format, out, SabConfig::check),
+            Topic::Revoke(command) => command.run(self.output.format, out),
+            Topic::Proposals(command) => command.run(self.output.format, out),
+            Topic::Policy(command) => command.run(self.output.format, out),
             Topic::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "sab", out);
                 Ok(Exit::Success)

@@ -48,6 +48,11 @@ impl Pointer {
         tokens.filter(|tokens| tokens.len() <= Self::MAX_TOKENS).map(Self).ok_or_else(invalid)
     }
 
+    /// The whole value.
+    pub const fn root() -> Self {
+        Self(Vec::new())
+    }
+
     /// The tokens, unescaped.
     pub fn tokens(&self) -> &[String] {
         &self.0

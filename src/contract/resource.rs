@@ -305,7 +305,7 @@ impl Resource {
     }
 
     /// The rule that it breaks, and in which field.
-    pub(super) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+    pub(crate) fn check(&self) -> Result<(), (&'static str, &'static str)> {
         match self {
             Self::Sandbox(object) => object.check(),
             Self::Kubernetes(object) => object.check(),

@@ -47,8 +47,8 @@ pub struct CertifiedParts {
 }
 
 impl Certified {
-    /// Called for a verified certificate, and for nothing else but in tests.
-    pub(super) fn new(parts: CertifiedParts) -> Self {
+    /// Called for a verified certificate, and for nothing else but in tests of this crate.
+    pub(crate) fn new(parts: CertifiedParts) -> Self {
         let contract = Contract::parse(&parts.contract);
         let contract_digest = Digest::of(&parts.contract);
         Self { parts, contract, contract_digest }

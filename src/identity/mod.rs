@@ -139,6 +139,14 @@ impl Svid {
         &self.certified.cert
     }
 
+    /// A signature by its key over `octets`: ECDSA with the digest of its curve, as the DER of RFC 3279 section 2.2.3, or
+    /// Ed25519. `None` if the key refuses.
+    pub fn sign(&self, octets: &[u8]) -> Option<Vec<u8>> {
+        use rustls::SignatureScheme::{ECDSA_NISTP256_SHA256, ECDSA_NISTP384_SHA384, ED25519};
+        let offered = [ECDSA_NISTP256_SHA256, ECDSA_NISTP384_SHA384, ED25519];
+        self.certified.key.choose_scheme(&offered)?.sign(octets).ok()
+    }
+
     /// For handshakes.
     pub(crate) fn certified(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.certified)
@@ -151,3 +159,6 @@ impl fmt::Debug for Svid {
         f.debug_struct("Svid").field("leaf", &self.leaf).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use crate::attribute_certificate::MAX_CERTIFICATE_OCTETS;
 use crate::contract::{Contract, Json};
 use crate::decision::{Decision, Facts};
 use crate::digest::Digest;
+use crate::execution::Grade;
 use crate::reason::Denial;
 use crate::spiffe_id;
 use crate::timestamp::Timestamp;
@@ -68,18 +69,6 @@ pub struct PlannedIdentity {
     pub serial: String,
     /// The end of its life.
     pub not_after: Timestamp,
-}
-
-/// How drift is held against a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Grade {
-    /// The baseline is part of the call.
-    Atomic,
-    /// It is checked before the call.
-    Bounded,
-    /// It is checked after the call.
-    DetectOnly,
 }
 
 /// A refusal before the certificate was known to be good.
@@ -212,17 +201,6 @@ impl<'de> Deserialize<'de> for Inline {
             }
         }
         deserializer.deserialize_any(Form)
-    }
-}
-
-impl Grade {
-    /// The name in records and output.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Atomic => "atomic",
-            Self::Bounded => "bounded",
-            Self::DetectOnly => "detect_only",
-        }
     }
 }
 

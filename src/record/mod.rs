@@ -35,14 +35,14 @@ mod verify;
 
 pub use about::{About, Decided};
 pub use body::json_schema;
-pub use decision::{DecisionContext, Grade, PlannedIdentity, Presented, RefusalParts, decision, refusal};
+pub use decision::{DecisionContext, PlannedIdentity, Presented, RefusalParts, decision, refusal};
 pub use draft::{Artefact, ArtefactRef, Draft, InvalidDraft, Subject};
 pub use dsse::{InvalidEnvelope, PAYLOAD_TYPE};
 pub use genesis::{Genesis, InvalidGenesis, KeyBinding, genesis};
 pub use head::{Head, InvalidHead};
 pub use key::{InvalidPublicKey, PublicKey};
 pub use outcome::{Drift, OutcomeParts, Timings, epoch, outcome};
-pub use replay::{ReplayError, Replayed, Source, replay};
+pub use replay::{ReplayError, Replayed, Source, permitted, replay};
 pub use seal::{SealError, Sealed, Unsigned};
 pub use statement::{InvalidStatement, Link, Statement, beginning, verify_signature};
 pub use trust::{restore_trust, trust_artefact};

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::about::About;
-use super::decision::{Grade, inline, members, trace};
+use super::decision::{inline, members, trace};
 use super::draft::{Artefact, Draft, InvalidDraft, Subject};
 use super::statement::number;
 use super::{Kind, media};
@@ -12,7 +12,7 @@ use crate::contract::Json;
 use crate::decision::MutationId;
 use crate::digest::Digest;
 use crate::epoch::EpochStatement;
-use crate::execution::{Outcome, State};
+use crate::execution::{Grade, Outcome, State};
 use crate::reason::Reason;
 use crate::spiffe_id;
 use crate::timestamp::Timestamp;

@@ -9,7 +9,7 @@ use super::{Kind, restore_trust};
 use crate::attribute_certificate::{Trust, VerifiedCertificate, authenticate, parse, profile};
 use crate::ceiling::{Ceilings, CeilingsFile};
 use crate::contract::Json;
-use crate::decision::{Artefacts, Certified, RecordedFacts, RestoreError, evaluate};
+use crate::decision::{Artefacts, Certified, Decision, RecordedFacts, RestoreError, Terms, evaluate};
 use crate::digest::Digest;
 use crate::epoch::EpochStatement;
 use crate::reason::{Denial, Reason, Verdict};
@@ -89,9 +89,27 @@ pub fn replay(statement: &Statement, source: &mut Source<'_>) -> Result<Replayed
     }
     let mut artefacts = Shelf(source);
     if body::is_refusal(&statement.body) {
-        refused(&read(&statement.body).map_err(ReplayError::Body)?, &mut artefacts)
-    } else {
-        evaluated(statement, &read(&statement.body).map_err(ReplayError::Body)?, &mut artefacts)
+        return refused(&read(&statement.body).map_err(ReplayError::Body)?, &mut artefacts);
+    }
+    evaluated(statement, &read(&statement.body).map_err(ReplayError::Body)?, &mut artefacts).map(|_| Replayed::Equal)
+}
+
+/// The terms that `statement` permitted, derived again as [`replay`] does; `None` if it permitted nothing. They are what
+/// a reconciler asks the target about, and permit nothing themselves.
+///
+/// # Errors
+/// As [`replay`].
+pub fn permitted(statement: &Statement, source: &mut Source<'_>) -> Result<Option<Terms>, ReplayError> {
+    if statement.kind != Kind::Decision {
+        return Err(ReplayError::Kind(statement.kind));
+    }
+    if body::is_refusal(&statement.body) {
+        return Ok(None);
+    }
+    let body = read(&statement.body).map_err(ReplayError::Body)?;
+    match evaluated(statement, &body, &mut Shelf(source))? {
+        Decision::Allow(permit) => Ok(Some(permit.terms().clone())),
+        Decision::Deny(_) => Ok(None),
     }
 }
 
@@ -127,7 +145,7 @@ impl Shelf<'_, '_> {
     }
 }
 
-fn evaluated(statement: &Statement, body: &Evaluated, artefacts: &mut Shelf<'_, '_>) -> Result<Replayed, ReplayError> {
+fn evaluated(statement: &Statement, body: &Evaluated, artefacts: &mut Shelf<'_, '_>) -> Result<Decision, ReplayError> {
     let facts = artefacts.text(&statement.body, "facts", &body.facts)?;
     let recorded = RecordedFacts::parse(facts.as_bytes()).map_err(ReplayError::Restore)?;
     let verified = verify(&body.certified, recorded.now(), artefacts)?;
@@ -138,12 +156,13 @@ fn evaluated(statement: &Statement, body: &Evaluated, artefacts: &mut Shelf<'_, 
         body: recorded.body().map(|digest| artefacts.get("body", &digest)).transpose()?,
     };
     let facts = recorded.restore(restored).map_err(ReplayError::Restore)?;
-    let derived = evaluate(&facts).to_json();
+    let decision = evaluate(&facts);
+    let derived = decision.to_json();
     let then = artefacts.text(&statement.body, "decision", &body.decision)?;
     compare(&then, &derived)?;
     // Where the decision is an artefact, this is where the fields by which it is found are held against it.
     agree_with(&statement.about, &derived).map_err(ReplayError::Body)?;
-    Ok(Replayed::Equal)
+    Ok(decision)
 }
 
 fn verify(by: &CertifiedBy, at: Timestamp, artefacts: &mut Shelf<'_, '_>) -> Result<VerifiedCertificate, ReplayError> {

@@ -71,7 +71,7 @@ impl Unsigned {
         dsse::pre_authentication(PAYLOAD_TYPE, self.payload.as_bytes())
     }
 
-    /// The record, with the signature of the key with this [`PublicKey::key_id`] over [`Self::to_be_signed`].
+    /// The record, with the signature of the key with this `key_id` over [`Self::to_be_signed`].
     ///
     /// # Errors
     /// [`SealError::TooLarge`].

@@ -177,6 +177,9 @@ fn client(
 }
 
 /// What a client calls every server: names have no say, and are not sent.
-fn server_name() -> ServerName<'static> {
+pub(crate) fn server_name() -> ServerName<'static> {
     ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,4 @@
+//~ E0451 private
 use seb::decision::{PermittedCall, Terms};
 
 fn forge(terms: Box<Terms>) -> PermittedCall {

@@ -1,3 +1,4 @@
+//~ E0308 mismatched types
 use seb::decision::PermittedCall;
 
 fn double(call: &PermittedCall) -> PermittedCall {

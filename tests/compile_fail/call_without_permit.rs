@@ -1,3 +1,4 @@
+//~ E0308 mismatched types
 use seb::contract::Call;
 use seb::decision::PermittedCall;
 

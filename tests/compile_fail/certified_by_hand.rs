@@ -1,3 +1,4 @@
+//~ E0624 associated function `new` is private
 use seb::decision::{Certified, CertifiedParts};
 
 fn forge(parts: CertifiedParts) -> Certified {

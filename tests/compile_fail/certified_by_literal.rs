@@ -1,3 +1,4 @@
+//~ E0451 private
 use seb::decision::{Certified, CertifiedParts};
 
 fn forge(certified: Certified, parts: CertifiedParts) -> Certified {

@@ -1,3 +1,4 @@
+//~ E0599 no function or associated item named `default`
 use seb::decision::Permit;
 
 fn forge() -> Permit {

@@ -1,3 +1,4 @@
+//~ E0451 private
 use seb::decision::{Permit, Terms};
 
 fn forge(terms: Box<Terms>) -> Permit {

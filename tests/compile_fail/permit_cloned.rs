@@ -1,3 +1,4 @@
+//~ E0308 mismatched types
 use seb::decision::Permit;
 
 fn double(permit: &Permit) -> Permit {

@@ -1,3 +1,4 @@
+//~ E0599 no function or associated item named `deserialize`
 use seb::decision::Permit;
 use serde::Deserialize;
 

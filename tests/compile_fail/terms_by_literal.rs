@@ -1,3 +1,4 @@
+//~ E0451 private
 use seb::contract::Call;
 use seb::decision::Terms;
 

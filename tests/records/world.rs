@@ -17,8 +17,8 @@ use seb::execution::{Outcome, State};
 use seb::key::SigningKey;
 use seb::reason::Denial;
 use seb::record::{
-    self, Artefact, DecisionContext, Draft, Drift, Grade, KeyBinding, OutcomeParts, PlannedIdentity, Presented,
-    PublicKey, RefusalParts, Timings, media,
+    self, Artefact, DecisionContext, Draft, Drift, KeyBinding, OutcomeParts, PlannedIdentity, Presented, PublicKey,
+    RefusalParts, Timings, media,
 };
 use seb::store::sqlite::{Options, Sqlite};
 use seb::store::{Claim, Claimed, EpochMark, Store, UseKey};
@@ -151,7 +151,7 @@ impl World {
                 serial: "4b".to_owned(),
                 not_after: at("2026-11-24T09:30:30Z"),
             }),
-            grade: Some(Grade::Atomic),
+            grade: Some(seb::execution::Grade::Atomic),
             trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
         }
     }
@@ -196,7 +196,7 @@ impl World {
             decision: head.number,
             about,
             outcome: &ended,
-            drift: Some(Drift { grade: Grade::Atomic, window_ms: None }),
+            drift: Some(Drift { grade: seb::execution::Grade::Atomic, window_ms: None }),
             answer: Some(Json::object([("status", Json::from(200))])),
             timings: Some(Timings { decide_us: 120, mint_us: 300, fence_us: 2, call_us: 900 }),
             evidence: None,

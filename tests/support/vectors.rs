@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use seb::attribute_certificate::{
     Trust, TrustBundle, VerifiedCertificate, authenticate, parse, profile, read_certificates, read_file, targeting,
 };
-use seb::contract::Contract;
+use seb::decision::{Certified, authorization};
 use seb::digest::Digest;
 use seb::reason::{Denial, Reason, Verdict};
 use seb::timestamp::Timestamp;
@@ -131,7 +131,7 @@ impl Vector {
         Trust::new(bundles, self.parameters.authorities.iter().map(|text| id(text)))
     }
 
-    /// The first four verdicts through the library; what the fifth says of the certificate alone is [`authorization`].
+    /// All verdicts, the fifth as far as a certificate decides it by itself.
     pub fn judge(&self) -> Result<VerifiedCertificate, Denial> {
         let file = read_file(&self.file())?;
         let certificate = profile(parse(&file.certificate)?)?;
@@ -139,7 +139,7 @@ impl Vector {
         let Parameters { holder, holder_key, broker, at, .. } = &self.parameters;
         let verified = authenticate(certificate, &chain, &self.trust(), *at)?;
         let against = targeting(&verified, &id(holder), holder_key.as_ref(), &id(broker)).into_iter();
-        match against.chain(authorization(&verified, *at)).min() {
+        match against.chain(authorization(&Certified::from(&verified), *at)).min() {
             None => Ok(verified),
             Some(denial) => Err(denial),
         }
@@ -154,27 +154,4 @@ impl Vector {
             _ => panic!("{}: a verdict without a reason, or a reason without a verdict", self.name),
         }
     }
-}
-
-/// What of the fifth verdict a certificate decides by itself: that its contract can be read and executed, and that the
-/// time is within the validity of both.
-pub fn authorization(certificate: &VerifiedCertificate, at: Timestamp) -> Vec<Denial> {
-    let mut denials = Vec::new();
-    let mut windows = vec![("certificate", certificate.not_before(), certificate.not_after())];
-    match Contract::parse(certificate.contract()) {
-        Err(denial) => denials.push(denial),
-        Ok(contract) => {
-            denials.extend(contract.single_step().err());
-            windows.push(("contract", contract.limits().not_before, contract.limits().not_after));
-        }
-    }
-    for (what, not_before, not_after) in windows {
-        if at.seconds() < not_before.seconds() {
-            denials.push(Denial::new(Reason::NotYetValid, format!("{what} from {not_before}")));
-        }
-        if at.seconds() > not_after.seconds() {
-            denials.push(Denial::new(Reason::Expired, format!("{what} until {not_after}")));
-        }
-    }
-    denials
 }

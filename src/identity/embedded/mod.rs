@@ -495,3 +495,37 @@ fn to_pem(certificates: &[Vec<u8>]) -> Result<String, DomainError> {
     let texts = texts.map_err(|error| DomainError::Issue(CaError::Certificate(error.to_string())))?;
     Ok(texts.concat())
 }
+
+/// Which CA a forged identity comes from.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Forged {
+    /// The root.
+    ByRoot,
+    /// The execution CA.
+    ByExecutionCa,
+}
+
+#[cfg(test)]
+impl Domain {
+    /// An identity with any SPIFFE ID and validity: what a stolen CA key could make.
+    pub(crate) fn forge(
+        &self,
+        by: Forged,
+        id: &SpiffeId,
+        not_before: Timestamp,
+        not_after: Timestamp,
+    ) -> super::Identity {
+        let now = clock::now().unwrap();
+        let ca = match by {
+            Forged::ByRoot => self.ca(ACTIVE, ROOT, ROOT_KEY, now),
+            Forged::ByExecutionCa => self.ca(ACTIVE, folder::CA, folder::CA_KEY, now),
+        };
+        let (ca, key) = (ca.unwrap(), SigningKey::generate(SignatureAlgorithm::EcdsaP256Sha256).unwrap());
+        let chain = vec![ca.issue(id, &key, not_before, not_after).unwrap(), ca.certificate().to_vec()];
+        let pem = key.to_pkcs8_pem().unwrap();
+        let (_, octets) = pem::decode_vec(pem.as_bytes()).unwrap();
+        let root = Bundle::from_pem(&self.trust_domain, &self.trusted().unwrap().bundle).unwrap();
+        super::Identity::new(super::Svid::new(&chain, &octets).unwrap(), [root])
+    }
+}

@@ -1,0 +1,379 @@
+//! Executes what was certified: the order of design section 6, with I/O.
+//!
+//! [`Broker::execute`] verifies, observes, decides ([`crate::decision::evaluate`]), and drives the state machine
+//! ([`crate::execution`]). What must be true:
+//!
+//! - Nothing is sent to a target before [`Store::decide`] has answered that the decision is durable (I1).
+//! - Two requests under one certificate and use key are one execution, also at the same time (I3): in one process the
+//!   second waits for the first (`inflight`); across processes the store's constraint decides.
+//! - An execution that began runs to its end, whether or not its caller still waits.
+//! - Every refusal is recorded, with the exact reason.
+
+mod clock_watch;
+mod drafts;
+mod inflight;
+mod observe;
+mod run;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use spiffe::SpiffeId;
+use tokio::sync::{Semaphore, watch};
+
+use self::clock_watch::ClockWatch;
+use self::inflight::{Entry, InFlight};
+use crate::attribute_certificate::{Trust, VerifiedCertificate, authenticate, parse, profile};
+use crate::ceiling::Ceilings;
+use crate::clock::Clock;
+use crate::contract::{Call, TargetName};
+use crate::decision::{Certified, Facts, MutationId, Peer, Request, evaluate};
+use crate::digest::Digest;
+use crate::epoch::{EpochRegression, EpochStatement, Succession};
+use crate::fence::Fence;
+use crate::identity::{Issuer, MintError};
+use crate::reason::Denial;
+use crate::record::{Artefact, InvalidDraft, media};
+use crate::store::{Execution, Store, StoreError, UseKey};
+use crate::target::Target;
+use crate::timestamp::Timestamp;
+
+/// What a broker is made of.
+pub struct Parts<S> {
+    /// Its own SPIFFE ID: the one that certificates name.
+    pub id: SpiffeId,
+    /// Where it keeps its records.
+    pub store: Arc<S>,
+    /// What mints execution identities.
+    pub issuer: Arc<dyn Issuer>,
+    /// The targets, by name.
+    pub targets: BTreeMap<TargetName, TargetEntry>,
+    /// Whose certificates are good; replaced when a bundle rotates.
+    pub trusted: watch::Receiver<Arc<Trusted>>,
+    /// What no certificate may exceed.
+    pub ceilings: Arc<Ceilings>,
+    /// The clocks.
+    pub clock: Clock,
+    /// How many executions may run at a time; more are refused as [`Refused::Busy`].
+    pub concurrency: usize,
+}
+
+/// Whose certificates are good, and the artefact that says so in records.
+#[derive(Debug, Clone)]
+pub struct Trusted {
+    /// For verification.
+    pub trust: Trust,
+    /// For records: [`crate::record::trust_artefact`].
+    pub artefact: Artefact,
+}
+
+/// One target of the configuration.
+#[derive(Clone)]
+pub struct TargetEntry {
+    /// Its driver.
+    pub driver: Arc<dyn Target>,
+    /// Whether the object is read before an atomic call as well, so that drift is denied early, explained, and costs
+    /// no use. Without it the target alone refuses what has drifted.
+    pub read_before: bool,
+}
+
+/// What an agent presents, converted and bounded but not verified.
+#[derive(Debug, Clone)]
+pub struct Presented {
+    /// The attribute certificate's octets.
+    pub certificate: Vec<u8>,
+    /// The authority's chain, leaf first.
+    pub chain: Vec<Vec<u8>>,
+    /// What is asked.
+    pub request: Request,
+    /// The caller's trace context, as a W3C `traceparent`, if it sent one.
+    pub trace: Option<String>,
+}
+
+/// An execution, as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// How it stands in the store.
+    pub execution: Execution,
+    /// What the state came from.
+    pub detail: String,
+    /// The digest of the call, if it is known.
+    pub call: Option<Digest>,
+    /// The object's version afterwards, if the target told it.
+    pub version: Option<String>,
+    /// Whether an earlier request began it.
+    pub repeated: bool,
+}
+
+/// What [`Broker::check`] finds.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// Every reason against it, the first being the answer. Empty: it would be allowed.
+    pub denials: Vec<Denial>,
+    /// The exact call, if the request can be applied to the contract.
+    pub call: Option<Call>,
+}
+
+/// Nothing was done.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refused {
+    /// It was decided against. The denials are in order, and there is at least one.
+    #[error("{}", .0.first().map_or_else(String::new, ToString::to_string))]
+    Denied(Vec<Denial>),
+    /// Too many executions are running.
+    #[error("{0} executions are running already: try again in a moment")]
+    Busy(usize),
+    /// The store failed, so that nothing could be decided durably. If a record was written all the same, the reconciler
+    /// settles its execution; the same request again finds it.
+    #[error("the broker's store failed: {0}")]
+    Store(Arc<StoreError>),
+    /// No execution identity can be minted, so that nothing was begun.
+    #[error("no execution identity can be minted: {0}")]
+    Identity(Arc<MintError>),
+    /// Something that cannot happen did. The log has more.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<InvalidDraft> for Refused {
+    fn from(error: InvalidDraft) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+type Key = (Digest, UseKey, Digest);
+
+/// Performs certified mutations. One value serves all requests.
+pub struct Broker<S> {
+    parts: Parts<S>,
+    ceilings: Artefact,
+    fence: Arc<Fence>,
+    clock_watch: ClockWatch,
+    running: InFlight<Key, Result<Answer, Refused>>,
+    /// The mutations between their decision and their outcome.
+    active: Mutex<BTreeSet<MutationId>>,
+    room: Arc<Semaphore>,
+}
+
+/// A certificate that was verified, with everything that a record needs to verify it again.
+struct Authentic {
+    certified: Certified,
+    verified: VerifiedCertificate,
+    chain: Vec<Vec<u8>>,
+    trusted: Arc<Trusted>,
+    at: Timestamp,
+}
+
+impl<S: Store> Broker<S> {
+    /// A broker of these parts, which knows of no epoch yet and so denies everything.
+    ///
+    /// # Errors
+    /// If the ceilings are too large for a record.
+    pub fn new(parts: Parts<S>) -> Result<Self, InvalidDraft> {
+        let now = parts.clock.now().unwrap_or(Timestamp::END);
+        let clock_watch = ClockWatch::new(now, parts.clock.monotonic_ms());
+        let room = Arc::new(Semaphore::new(parts.concurrency));
+        let ceilings = Artefact::new(media::CEILINGS, parts.ceilings.to_canonical().into_bytes())?;
+        Ok(Self {
+            parts,
+            ceilings,
+            fence: Arc::default(),
+            clock_watch,
+            running: InFlight::new(),
+            active: Mutex::default(),
+            room,
+        })
+    }
+
+    /// How many executions are running.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Whether this process is still at it.
+    pub(crate) fn is_running(&self, mutation: &MutationId) -> bool {
+        self.active().contains(mutation)
+    }
+
+    pub(crate) fn store(&self) -> &S {
+        &self.parts.store
+    }
+
+    pub(crate) fn target(&self, name: &TargetName) -> Option<&dyn Target> {
+        self.parts.targets.get(name).map(|target| target.driver.as_ref())
+    }
+
+    fn active(&self) -> MutexGuard<'_, BTreeSet<MutationId>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Performs the mutation that is presented, once, and answers how it ended. The same certificate and the same request
+    /// again give the first execution, also while it is still running.
+    ///
+    /// # Errors
+    /// If nothing was done; a refusal by decision is recorded before it is answered.
+    pub async fn execute(self: &Arc<Self>, presented: Presented, peer: Peer) -> Result<Answer, Refused> {
+        let authentic = match self.authenticate(&presented) {
+            Ok(authentic) => authentic,
+            Err(denial) => {
+                self.record_refusal(&presented, &peer, &denial).await?;
+                return Err(Refused::Denied(vec![denial]));
+            }
+        };
+        let use_key = UseKey::from(presented.request.idempotency_key.clone());
+        let key = (authentic.certified.parts().digest, use_key, presented.request.digest());
+        let lead = match self.running.enter(&key) {
+            Entry::First(lead) => lead,
+            Entry::Waiting(mut running) => {
+                let answer = running.wait_for(Option::is_some).await.map(|answer| answer.clone());
+                return match answer {
+                    Ok(Some(Ok(answer))) => Ok(Answer { repeated: true, ..answer }),
+                    Ok(Some(Err(refused))) => Err(refused),
+                    Ok(None) | Err(_) => Err(Refused::Internal("the execution ended without an answer".to_owned())),
+                };
+            }
+        };
+        // Whoever asks may go away; what has begun goes on. The task is not bounded by the caller's deadline, but every
+        // wait inside it is bounded by its own.
+        let broker = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let answer = broker.first(authentic, presented, peer).await;
+            lead.answer(answer.clone());
+            answer
+        });
+        task.await.map_err(|error| Refused::Internal(error.to_string()))?
+    }
+
+    /// Everything that [`Self::execute`] does before it consumes the use. Records nothing.
+    ///
+    /// # Errors
+    /// If the store failed, or the certificate is not authentic.
+    pub async fn check(&self, presented: Presented, peer: Peer) -> Result<Checked, Refused> {
+        let authentic = self.authenticate(&presented).map_err(|denial| Refused::Denied(vec![denial]))?;
+        let facts = self.observe(&authentic, &presented.request, peer).await?;
+        let decision = evaluate(&facts);
+        let call = facts
+            .certified
+            .contract()
+            .ok()
+            .and_then(|contract| contract.call(facts.request.step.as_ref(), &facts.request.choice).ok());
+        Ok(Checked { denials: decision.denials().to_vec(), call })
+    }
+
+    /// One execution, as the store has it.
+    ///
+    /// # Errors
+    /// If the store failed.
+    pub async fn execution(&self, mutation: &MutationId) -> Result<Option<Execution>, Refused> {
+        Ok(self.parts.store.execution(mutation).await?)
+    }
+
+    /// Puts an authority's statement in force. When this returns, no call that it covers starts any more.
+    ///
+    /// # Errors
+    /// If it would take back what an earlier statement said.
+    pub fn apply_epoch(&self, statement: Arc<EpochStatement>) -> Result<Succession, EpochRegression> {
+        let (now, monotonic_ms) = (self.now(), self.parts.clock.monotonic_ms());
+        let succession = self.fence.apply(Arc::clone(&statement), now, monotonic_ms)?;
+        let skew = now.millis().abs_diff(statement.parts().issued_at.millis());
+        if succession == Succession::Newer && skew <= u64::from(self.knowledge().max_clock_skew_ms) {
+            self.clock_watch.confirm(now, monotonic_ms);
+        }
+        Ok(succession)
+    }
+
+    /// The age of the newest statement of an authority, in milliseconds; none if there is none.
+    pub fn epoch_age_ms(&self, authority: &SpiffeId) -> Option<u32> {
+        self.fence.knowledge(authority, self.parts.clock.monotonic_ms()).map(|known| known.age_ms)
+    }
+
+    /// Puts a statement back in force that was before a restart. Until the authority is heard again, everything under it
+    /// is denied.
+    pub fn restore_epoch(&self, statement: Arc<EpochStatement>) {
+        self.fence.restore(statement);
+    }
+
+    /// First to third verdict.
+    fn authenticate(&self, presented: &Presented) -> Result<Authentic, Denial> {
+        let trusted = Arc::clone(&self.parts.trusted.borrow());
+        let at = self.now();
+        let verified = self.verify(presented, &trusted, at)?;
+        Ok(Authentic { certified: Certified::from(&verified), verified, chain: presented.chain.clone(), trusted, at })
+    }
+
+    fn verify(&self, presented: &Presented, trusted: &Trusted, at: Timestamp) -> Result<VerifiedCertificate, Denial> {
+        let certificate = profile(parse(&presented.certificate)?)?;
+        authenticate(certificate, &presented.chain, &trusted.trust, at)
+    }
+
+    /// The first of several equal requests that run at the same time.
+    async fn first(self: Arc<Self>, authentic: Authentic, presented: Presented, peer: Peer) -> Result<Answer, Refused> {
+        let busy = || Refused::Busy(self.parts.concurrency);
+        let _room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| busy())?;
+        let certificate = authentic.certified.parts().digest;
+        let use_key = UseKey::from(presented.request.idempotency_key.clone());
+        if let Some(execution) = self.parts.store.find(certificate, &use_key).await?
+            && execution.request == presented.request.digest()
+            && authentic.certified.targeting(&peer, &self.parts.id).is_empty()
+        {
+            return self.repeated(execution).await;
+        }
+        // Others may consume a use between observing and claiming; each of them makes progress, so few rounds suffice.
+        for _ in 0..ROUNDS {
+            let begun = self.parts.clock.monotonic_us();
+            let facts = self.observe(&authentic, &presented.request, peer.clone()).await?;
+            // The record says that the certificate was verified at the time of its facts; so it has to be.
+            if facts.observed.now.seconds() != authentic.at.seconds()
+                && let Err(denial) = self.verify(&presented, &authentic.trusted, facts.observed.now)
+            {
+                self.record_refusal(&presented, &peer, &denial).await?;
+                return Err(Refused::Denied(vec![denial]));
+            }
+            let decision = evaluate(&facts);
+            let case = Case { authentic: &authentic, facts: &facts, trace: presented.trace.as_deref(), begun };
+            match self.run(decision, &case, &use_key).await? {
+                Some(answer) => return Ok(answer),
+                None => continue,
+            }
+        }
+        Err(busy())
+    }
+}
+
+/// What one round of an execution is about.
+struct Case<'a> {
+    authentic: &'a Authentic,
+    facts: &'a Facts,
+    trace: Option<&'a str>,
+    /// When the round began, in microseconds of the monotonic clock.
+    begun: u64,
+}
+
+/// How often the facts are gathered again because others consumed a use in between.
+const ROUNDS: usize = 8;
+
+/// What the store answers for an execution that an earlier request began; the facts of its record are not read.
+impl<S: Store> Broker<S> {
+    async fn repeated(&self, execution: Execution) -> Result<Answer, Refused> {
+        let detail = match execution.state.is_settled() {
+            true => "settled by an earlier request",
+            false => "begun by an earlier request, and not settled yet",
+        };
+        Ok(Answer { execution, detail: detail.to_owned(), call: None, version: None, repeated: true })
+    }
+
+    fn now(&self) -> Timestamp {
+        // A clock outside 1970 to 9999 counts as its end, where every certificate has expired.
+        self.parts.clock.now().unwrap_or(Timestamp::END)
+    }
+
+    fn knowledge(&self) -> &crate::ceiling::Knowledge {
+        self.parts.ceilings.knowledge()
+    }
+}

@@ -1,0 +1,78 @@
+//! Gathers the facts of one decision, once. What cannot be learnt stays unknown, and denies (I9).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Authentic, Broker, Refused};
+use crate::contract::{Baseline, Contract, Pointer, Step};
+use crate::decision::{Facts, LiveState, Observed, Peer, Request};
+use crate::store::{Store, Windows};
+use crate::target::Grade;
+
+impl<S: Store> Broker<S> {
+    pub(super) async fn observe(&self, authentic: &Authentic, request: &Request, peer: Peer) -> Result<Facts, Refused> {
+        let certified = authentic.certified.clone();
+        let parts = certified.parts();
+        let ceilings = &self.parts.ceilings;
+        let windows = Windows {
+            agent_seconds: ceilings.agent_rate(&peer.id).per_seconds,
+            authority_seconds: ceilings.authority_rate(&parts.authority).per_seconds,
+        };
+        let before = self.now();
+        let (uses, rates, live) = tokio::join!(
+            self.parts.store.uses(parts.digest),
+            self.parts.store.rates(&peer.id, &parts.authority, windows, before),
+            self.live(certified.contract().ok(), request),
+        );
+        // A store that cannot count is a missing fact, not a failure: the denial says so, and is recorded if it can be.
+        let (uses, rates) = (uses.ok(), rates.ok());
+        // Time and epoch are read last, so that nothing that was waited for makes them old.
+        let (now, monotonic_ms) = (self.now(), self.parts.clock.monotonic_ms());
+        let bound = self.knowledge().max_clock_skew_ms;
+        let observed = Observed {
+            now,
+            clock_stepped: self.clock_watch.stepped(now, monotonic_ms, bound),
+            epoch: self.fence.knowledge(&parts.authority, monotonic_ms),
+            uses,
+            rates,
+            boundary: None,
+            live,
+        };
+        Ok(Facts {
+            certified,
+            peer,
+            broker: self.parts.id.clone(),
+            request: request.clone(),
+            observed,
+            ceilings: Arc::clone(ceilings),
+        })
+    }
+
+    /// The live state of the object that the step is about; unknown where there is no such step or target.
+    async fn live(&self, contract: Option<&Contract>, request: &Request) -> LiveState {
+        let Some((contract, step)) = contract.and_then(|contract| Some((contract, step(contract, request)?))) else {
+            return LiveState::Unknown;
+        };
+        let Some(target) = self.parts.targets.get(contract.target_name()) else { return LiveState::Unknown };
+        if target.driver.kind() != contract.target_kind() {
+            return LiveState::Unknown;
+        }
+        let call = contract.call(Some(step.name()), &request.choice);
+        let atomic = call.is_ok_and(|call| target.driver.grade(&call) == Grade::Atomic);
+        if atomic && !target.read_before {
+            return LiveState::Deferred;
+        }
+        target.driver.read(step.mutation().resource(), &fields(step.baseline())).await
+    }
+}
+
+fn step<'a>(contract: &'a Contract, request: &Request) -> Option<&'a Step> {
+    contract.step(request.step.as_ref()).ok()
+}
+
+fn fields(baseline: &Baseline) -> BTreeSet<Pointer> {
+    match baseline {
+        Baseline::Fields { fields, .. } => fields.keys().cloned().collect(),
+        Baseline::Absent | Baseline::Exact { .. } => BTreeSet::new(),
+    }
+}

@@ -1,0 +1,259 @@
+//! Drives one execution: performs each effect of the state machine and tells it what came of it.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::{Answer, Broker, Case, Refused};
+use crate::ceiling::Rate;
+use crate::clock::Clock;
+use crate::decision::{Decision, MutationId, Permit, PermittedCall, Terms};
+use crate::epoch::FreshnessBounds;
+use crate::execution::{Effect, Event, Execution, Finish, NotClaimed, Outcome};
+use crate::fence::Fence;
+use crate::identity::{ExecutionIdentity, Plan};
+use crate::reason::{Denial, Reason};
+use crate::record::{About, Draft, Timings};
+use crate::store::{self, Claim, Claimed, RateLimit, Store, UseKey};
+use crate::target::{self, Performed};
+use crate::timestamp::Timestamp;
+
+/// How long minting may take. The embedded CA needs microseconds; a remote issuer a round trip.
+const MINT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the driver holds between effects.
+#[derive(Default)]
+struct Held {
+    plan: Option<Plan>,
+    identity: Option<ExecutionIdentity>,
+    existing: Option<Box<store::Execution>>,
+    decision: u64,
+    timings: Timings,
+}
+
+/// Keeps the reconciler from an execution that is still running here.
+struct Active<'a, S> {
+    broker: &'a Broker<S>,
+    mutation: MutationId,
+    entered: bool,
+}
+
+impl<'a, S: Store> Active<'a, S> {
+    fn enter(broker: &'a Broker<S>, mutation: &MutationId) -> Self {
+        let entered = broker.active().insert(mutation.clone());
+        Self { broker, mutation: mutation.clone(), entered }
+    }
+}
+
+impl<S> Drop for Active<'_, S> {
+    fn drop(&mut self) {
+        if self.entered {
+            self.broker.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.mutation);
+        }
+    }
+}
+
+fn twice() -> Refused {
+    Refused::Internal("an effect was asked for twice".to_owned())
+}
+
+impl<S: Store> Broker<S> {
+    /// Records the decision and, if it allows, runs the execution to its end. `None`: another use was consumed meanwhile,
+    /// and the facts have to be gathered again.
+    ///
+    /// # Errors
+    /// A denial, once it is recorded; or whatever kept the decision from being recorded.
+    pub(super) async fn run(
+        &self,
+        decision: Decision,
+        case: &Case<'_>,
+        use_key: &UseKey,
+    ) -> Result<Option<Answer>, Refused> {
+        let plan = match &decision {
+            Decision::Deny(_) => None,
+            Decision::Allow(permit) => Some(self.plan(permit.terms(), case)?),
+        };
+        let draft = self.decision_draft(case.authentic, case.facts, &decision, plan.as_ref(), case.trace)?;
+        match (decision, plan) {
+            (Decision::Allow(permit), Some(plan)) => self.drive(permit, plan, draft, case, use_key).await,
+            (decision, _) => {
+                self.parts.store.append(draft).await?;
+                Err(Refused::Denied(decision.denials().to_vec()))
+            }
+        }
+    }
+
+    fn plan(&self, terms: &Terms, case: &Case<'_>) -> Result<Plan, Refused> {
+        let planned = self.parts.issuer.plan(terms.mutation_id(), case.facts.observed.now, terms.deadline());
+        planned.map_err(|error| Refused::Identity(Arc::new(error)))
+    }
+
+    async fn drive(
+        &self,
+        permit: Permit,
+        plan: Plan,
+        draft: Draft,
+        case: &Case<'_>,
+        use_key: &UseKey,
+    ) -> Result<Option<Answer>, Refused> {
+        let terms = permit.terms().clone();
+        let _active = Active::enter(self, terms.mutation_id());
+        let about = draft.about.clone();
+        let claim = self.claim(case, &terms, use_key);
+        let (mut draft, mut held) = (Some((draft, claim, plan)), Held::default());
+        let (mut execution, mut effect) = Execution::begin(permit);
+        loop {
+            let event = match effect {
+                Effect::Claim => {
+                    let Some((draft, claim, plan)) = draft.take() else { return Err(twice()) };
+                    held.plan = Some(plan);
+                    held.timings.decide_us = self.since(case.begun);
+                    match self.parts.store.decide(draft, claim).await {
+                        Ok(Claimed::New(head)) => {
+                            held.decision = head.number;
+                            Event::Claimed
+                        }
+                        Ok(Claimed::Existing(existing)) => {
+                            held.existing = Some(existing);
+                            Event::NotClaimed(NotClaimed::Existing)
+                        }
+                        Ok(Claimed::Conflict) => Event::NotClaimed(NotClaimed::Conflict),
+                        Ok(Claimed::Raced) => Event::NotClaimed(NotClaimed::Raced),
+                        // Nothing is called under a record that may not be durable.
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Effect::Mint => {
+                    let Some(plan) = held.plan.take() else { return Err(twice()) };
+                    self.mint(plan, &terms, &mut held).await
+                }
+                Effect::Call(call) => Event::Performed(self.call(call, &mut held).await),
+                Effect::Complete(outcome) => self.complete(&terms, about.clone(), &outcome, &held).await,
+                Effect::Finish(finish) => return self.finish(finish, &terms, held).await,
+            };
+            effect = execution.on(event).map_err(|error| Refused::Internal(error.to_string()))?;
+        }
+    }
+
+    fn since(&self, begun: u64) -> u64 {
+        self.parts.clock.monotonic_us().saturating_sub(begun)
+    }
+
+    fn claim(&self, case: &Case<'_>, terms: &Terms, use_key: &UseKey) -> Claim {
+        let (certified, peer, ceilings) = (&case.authentic.certified, &case.facts.peer, &self.parts.ceilings);
+        let limit = |rate: Rate| RateLimit { executions: rate.executions, per_seconds: rate.per_seconds };
+        let uses = certified.contract().map_or(1, |contract| contract.limits().uses);
+        let parts = certified.parts();
+        Claim {
+            certificate: parts.digest,
+            ordinal: terms.ordinal(),
+            uses: NonZeroU32::new(uses).unwrap_or(NonZeroU32::MIN),
+            use_key: use_key.clone(),
+            request: case.facts.request.digest(),
+            mutation_id: terms.mutation_id().clone(),
+            agent: peer.id.clone(),
+            authority: parts.authority.clone(),
+            target: terms.call().target_name().clone(),
+            at: terms.decided_at(),
+            agent_rate: Some(limit(ceilings.agent_rate(&peer.id))),
+            authority_rate: Some(limit(ceilings.authority_rate(&parts.authority))),
+        }
+    }
+
+    async fn mint(&self, plan: Plan, terms: &Terms, held: &mut Held) -> Event {
+        let begun = self.parts.clock.monotonic_us();
+        let minted = tokio::time::timeout(MINT_TIMEOUT, self.parts.issuer.mint(plan)).await;
+        held.timings.mint_us = self.since(begun);
+        let detail = match minted {
+            Ok(Ok(identity)) if self.now() <= terms.deadline() => {
+                held.identity = Some(identity);
+                return Event::Minted;
+            }
+            Ok(Ok(_)) => "the deadline passed before the call".to_owned(),
+            Ok(Err(error)) => format!("no execution identity: {error}"),
+            Err(_) => "no execution identity: the issuer did not answer in time".to_owned(),
+        };
+        Event::NotMinted { detail }
+    }
+
+    async fn call(&self, call: PermittedCall, held: &mut Held) -> Performed {
+        let target = self.parts.targets.get(call.terms().call().target_name());
+        let (Some(target), Some(identity)) = (target, held.identity.take()) else {
+            return Performed::NotStarted { detail: "the target or the identity is gone".to_owned() };
+        };
+        let fence = CallFence {
+            fence: &self.fence,
+            clock: &self.parts.clock,
+            terms: call.terms().clone(),
+            bounds: self.knowledge().freshness(),
+        };
+        let begun = self.parts.clock.monotonic_us();
+        let performed = target.driver.perform(call, identity, &fence).await;
+        held.timings.call_us = self.since(begun);
+        performed
+    }
+
+    async fn complete(&self, terms: &Terms, about: About, outcome: &Outcome, held: &Held) -> Event {
+        let draft = match self.outcome_draft(terms, held.decision, about, outcome, Some(held.timings)) {
+            Ok(draft) => draft,
+            Err(error) => {
+                tracing::error!(mutation = %terms.mutation_id(), %error, "an outcome cannot be recorded");
+                return Event::NotCompleted;
+            }
+        };
+        match self.parts.store.complete(terms.mutation_id().clone(), outcome.state, draft).await {
+            Ok(_) => Event::Completed,
+            Err(error) => {
+                tracing::error!(mutation = %terms.mutation_id(), %error, "an outcome is not recorded; evidence will settle it");
+                Event::NotCompleted
+            }
+        }
+    }
+
+    /// Records what evidence makes of an execution whose end was not recorded.
+    pub(crate) async fn settle(&self, execution: &store::Execution, outcome: &Outcome) -> Result<(), Refused> {
+        let draft = self.settled_draft(execution, outcome)?;
+        self.parts.store.complete(execution.mutation_id.clone(), outcome.state, draft).await?;
+        Ok(())
+    }
+
+    async fn finish(&self, finish: Finish, terms: &Terms, held: Held) -> Result<Option<Answer>, Refused> {
+        let outcome = match finish {
+            Finish::Recorded(outcome) | Finish::Unrecorded(outcome) => outcome,
+            Finish::NotClaimed(NotClaimed::Existing) => {
+                let existing = held.existing.ok_or_else(|| Refused::Internal("an execution is gone".to_owned()))?;
+                return self.repeated(*existing).await.map(Some);
+            }
+            // The facts say what it is: the use is consumed now, and the next round denies with its reason.
+            Finish::NotClaimed(NotClaimed::Conflict | NotClaimed::Raced) => return Ok(None),
+        };
+        let execution = self.parts.store.execution(terms.mutation_id()).await?;
+        let execution = execution.ok_or_else(|| Refused::Internal("an execution is gone".to_owned()))?;
+        Ok(Some(Answer {
+            execution,
+            detail: outcome.detail,
+            call: Some(terms.call_digest()),
+            version: outcome.version.map(|version| version.to_string()),
+            repeated: false,
+        }))
+    }
+}
+
+/// The fence of one call: not revoked, knowledge fresh, deadline not passed, at the moment of the write.
+struct CallFence<'a> {
+    fence: &'a Fence,
+    clock: &'a Clock,
+    terms: Terms,
+    bounds: FreshnessBounds,
+}
+
+impl target::Fence for CallFence<'_> {
+    fn pass(&self, write: &mut dyn FnMut()) -> Result<(), Denial> {
+        let now = self.clock.now().unwrap_or(Timestamp::END);
+        if now > self.terms.deadline() {
+            let detail = format!("the deadline was {}, and it is {now}", self.terms.deadline());
+            return Err(Denial::new(Reason::DeadlinePassed, detail));
+        }
+        self.fence.pass(self.terms.revocable(), now, self.clock.monotonic_ms(), self.bounds, write)
+    }
+}

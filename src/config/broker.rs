@@ -1,0 +1,287 @@
+//! The broker's configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use spiffe::{SpiffeId, TrustDomain};
+
+use super::kind::{self, Boolean, HostPort, Id, ListOf, OneOf, PathTo};
+use super::server::{GrpcConfig, HttpConfig, IdentityConfig, Ids, LogConfig, chain};
+use super::{ConfigError, Files, KeyDoc, Table, ceilings};
+use crate::ceiling::Ceilings;
+use crate::contract::{TargetKind, TargetName};
+use crate::grpc::access::Roles;
+use crate::identity::{Bundle, folder};
+
+/// The most authorities, targets and trust bundles, and entries of a role.
+const MAX_NAMED: usize = 1024;
+
+/// Everything that the broker is told. `docs/configuration.md` lists the keys.
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// Who the broker is.
+    pub identity: IdentityConfig,
+    /// The folder with the CA by which it mints execution identities.
+    pub execution_ca: PathBuf,
+    /// The API.
+    pub grpc: GrpcConfig,
+    /// Metrics and health.
+    pub http: HttpConfig,
+    /// The store.
+    pub store: StoreConfig,
+    /// The authorities whose certificates count, in the order of the file; each SPIFFE ID once.
+    pub authorities: Vec<AuthorityConfig>,
+    /// The files with the bundles of other trust domains.
+    pub trust_bundles: BTreeMap<TrustDomain, PathBuf>,
+    /// The broker's own bounds.
+    pub ceilings: Ceilings,
+    /// The targets, in the order of the file; each name once.
+    pub targets: Vec<TargetConfig>,
+    /// Who may call what.
+    pub roles: Roles,
+    /// How often open executions are settled from evidence.
+    pub reconcile_interval: Duration,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// `[store]`: what the broker must not forget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The database; it is created if it is missing.
+    pub path: PathBuf,
+    /// The key that signs records; it is created for the owner alone if it is missing.
+    pub record_key: PathBuf,
+}
+
+/// One of `[[authorities]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorityConfig {
+    /// Its SPIFFE ID.
+    pub id: SpiffeId,
+    /// Where it publishes its epoch statements.
+    pub address: HostPort,
+}
+
+/// One of `[[targets]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetConfig {
+    /// Its name in contracts.
+    pub name: TargetName,
+    /// Its kind.
+    pub kind: TargetKind,
+    /// Where its API is.
+    pub address: HostPort,
+    /// The SPIFFE ID of its API server.
+    pub server_id: SpiffeId,
+    /// Whether the live state is read before the decision, where the driver could leave the baseline to the call.
+    pub read_before: bool,
+}
+
+impl BrokerConfig {
+    /// Reads the file `path`, and checks it together with the files that it names.
+    ///
+    /// # Errors
+    /// If it cannot be read, or anything is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        super::load(path, Self::read)
+    }
+
+    /// What the configuration consists of, for its documentation.
+    pub fn describe() -> Vec<KeyDoc> {
+        super::describe(Self::read)
+    }
+
+    /// Reads the whole file.
+    pub fn read(root: &mut Table<'_>) -> Option<Self> {
+        let mut execution_ca = None;
+        let identity = root.table("identity", "Who the broker is.", |table| {
+            let identity = IdentityConfig::read(table);
+            let meaning = "The folder with `execution-ca.pem` and `execution-ca-key.pem`, by which execution identities are minted; left out, it is `folder`.";
+            execution_ca = table.optional("execution_ca", PathTo::Folder, meaning)?;
+            identity
+        });
+        let grpc =
+            root.table("grpc", "The API for agents and auditors.", |t| GrpcConfig::read(t, "\"127.0.0.1:7443\""));
+        let http = root.table("http", "Metrics and health.", |t| HttpConfig::read(t, "\"127.0.0.1:7480\""));
+        let store = root.table("store", "What the broker must not forget.", StoreConfig::read);
+        let meaning = "An attribute authority whose certificates count; none, and no certificate does.";
+        let authorities = root.tables("authorities", MAX_NAMED, meaning, AuthorityConfig::read);
+        let trust_bundles = trust_bundles(root);
+        let meaning = "What no certificate may exceed, however valid; left out, nothing is allowed.";
+        let ceilings = root.table("ceilings", meaning, ceilings::read);
+        let meaning = "A system that the broker can change.";
+        let targets = root.tables("targets", MAX_NAMED, meaning, TargetConfig::read);
+        let roles = root.table("roles", "Who may call what, by SPIFFE ID; an empty list admits nobody.", |table| {
+            let mut role = |name: &str, meaning: &str| table.default(name, ListOf(Ids, MAX_NAMED), "[]", meaning);
+            let agents = role("agents", "Who may execute what was certified for them.");
+            let auditors = role("auditors", "Who may read the records.");
+            let operators = role("operators", "Who may ask for the state of the server.");
+            Some(Roles { agents: agents?, auditors: auditors?, operators: operators?, ..Roles::default() })
+        });
+        let reconcile_interval = root.table("reconcile", "Settling executions whose end is not known.", |table| {
+            table.default("interval", kind::duration("100ms", "1h"), "\"5s\"", "How often evidence is looked for.")
+        });
+        let log = root.table("log", "Logs, on standard error.", LogConfig::read);
+        let (identity, authorities, targets, ceilings) = (identity?, authorities?, targets?, ceilings?);
+        let (trust_bundles, mut roles) = (trust_bundles?, roles?);
+        let consistent = [
+            once(root, "authorities", authorities.iter().map(|authority| &authority.id)),
+            once(root, "targets", targets.iter().map(|target| &target.name)),
+            ceilings_fit(root, &ceilings, &authorities, &targets),
+            bundles_suffice(root, &identity, &authorities, &targets, &trust_bundles),
+        ];
+        roles.authorities = authorities.iter().map(|authority| authority.id.clone().into()).collect();
+        if consistent.contains(&false) {
+            return None;
+        }
+        Some(Self {
+            execution_ca: execution_ca.unwrap_or_else(|| identity.folder.clone()),
+            identity,
+            grpc: grpc?,
+            http: http?,
+            store: store?,
+            authorities,
+            trust_bundles,
+            ceilings,
+            targets,
+            roles,
+            reconcile_interval: reconcile_interval?,
+            log: log?,
+        })
+    }
+
+    /// The bundles in the files of `trust_bundles`, as they are now.
+    ///
+    /// # Errors
+    /// What is wrong with the first file that cannot be used.
+    pub fn bundles(&self) -> Result<Vec<Bundle>, String> {
+        self.trust_bundles.iter().map(|(trust_domain, path)| read_bundle(trust_domain, path)).collect()
+    }
+}
+
+impl StoreConfig {
+    fn read(table: &mut Table<'_>) -> Option<Self> {
+        let path = table.required("path", PathTo::NewFile, "The SQLite database; it is created if it is missing.");
+        let meaning = "The private key that signs records, in PEM; it is created, readable for its owner alone, if it is missing.";
+        let record_key = table.required("record_key", PathTo::NewFile, meaning);
+        let (path, record_key) = (path?, record_key?);
+        if path == record_key {
+            return table.refuse("record_key", "is the same file as `path`", None);
+        }
+        Some(Self { path, record_key })
+    }
+}
+
+impl AuthorityConfig {
+    fn read(table: &mut Table<'_>) -> Option<Self> {
+        let id = table.required("id", Id, "Its SPIFFE ID, as its certificate names it.");
+        let address = table.required("address", kind::host_port(), "Where it publishes its epoch statements.");
+        Some(Self { id: id?, address: address? })
+    }
+}
+
+impl TargetConfig {
+    fn read(table: &mut Table<'_>) -> Option<Self> {
+        let what = "the name of a target: lower-case letters, digits and dashes";
+        let name = table.required("name", kind::text(what), "Its name in contracts and ceilings.");
+        let kind = table.required("kind", OneOf(&[("sandbox", TargetKind::Sandbox)]), "Its kind.");
+        let address = table.required("address", kind::host_port(), "Where its API is.");
+        let server_id = table.required("server_id", Id, "The SPIFFE ID of its API server; no other one is talked to.");
+        let meaning = "Whether its live state is read before the decision, so that drift is seen before the call and not only by it.";
+        let read_before = table.default("read_before", Boolean, "true", meaning);
+        Some(Self { name: name?, kind: kind?, address: address?, server_id: server_id?, read_before: read_before? })
+    }
+}
+
+fn trust_bundles(root: &mut Table<'_>) -> Option<BTreeMap<TrustDomain, PathBuf>> {
+    let meaning = "The CA certificates, in PEM, of this trust domain, where it is not the broker's own.";
+    let files = root.entries("trust_bundles", MAX_NAMED, kind::trust_domain(), PathTo::File, meaning)?;
+    if root.files() == Files::Check {
+        let faults: Vec<_> = files.iter().filter_map(|(domain, path)| read_bundle(domain, path).err()).collect();
+        for fault in &faults {
+            root.refuse::<()>("trust_bundles", fault, None);
+        }
+        if !faults.is_empty() {
+            return None;
+        }
+    }
+    Some(files.into_iter().collect())
+}
+
+fn read_bundle(trust_domain: &TrustDomain, path: &Path) -> Result<Bundle, String> {
+    let fault = |why: &dyn std::error::Error| format!("`{}` is no trust bundle: {}", path.display(), chain(why));
+    let text = std::fs::read_to_string(path).map_err(|error| fault(&error))?;
+    Bundle::from_pem(trust_domain, &text).map_err(|error| fault(&error))
+}
+
+/// Whether no name is there twice.
+fn once<T: Ord + std::fmt::Display>(root: &Table<'_>, list: &str, names: impl Iterator<Item = T>) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut sound = true;
+    for name in names {
+        if seen.contains(&name) {
+            root.refuse::<()>(list, format_args!("`{name}` is there twice"), None);
+            sound = false;
+        }
+        seen.insert(name);
+    }
+    sound
+}
+
+/// Whether the ceilings name only what is configured: a misspelt name would be a bound on nothing.
+fn ceilings_fit(
+    root: &Table<'_>,
+    ceilings: &Ceilings,
+    authorities: &[AuthorityConfig],
+    targets: &[TargetConfig],
+) -> bool {
+    if matches!(root.files(), Files::Ignore) && ceilings == &Ceilings::default() {
+        return true;
+    }
+    let mut faults = Vec::new();
+    for (name, ceiling) in &ceilings.file().targets {
+        match targets.iter().find(|target| target.name == *name) {
+            None => faults.push(format!("`targets.{name}`: there is no such target in `[[targets]]`")),
+            Some(target) if target.kind != ceiling.kind => {
+                faults.push(format!("`targets.{name}`: the target is of kind {}, not {}", target.kind, ceiling.kind));
+            }
+            Some(_) => {}
+        }
+    }
+    for id in ceilings.file().authorities.keys() {
+        if !authorities.iter().any(|authority| authority.id.to_string() == *id) {
+            faults.push(format!("`authorities.\"{id}\"`: there is no such authority in `[[authorities]]`"));
+        }
+    }
+    for fault in &faults {
+        root.refuse::<()>("ceilings", fault, None);
+    }
+    faults.is_empty()
+}
+
+/// Whether there is a trust bundle for every trust domain that the configuration names.
+fn bundles_suffice(
+    root: &Table<'_>,
+    identity: &IdentityConfig,
+    authorities: &[AuthorityConfig],
+    targets: &[TargetConfig],
+    bundles: &BTreeMap<TrustDomain, PathBuf>,
+) -> bool {
+    let Some(own) = (root.files() == Files::Check).then(|| folder::read(&identity.folder).ok()).flatten() else {
+        return true;
+    };
+    let mut sound = true;
+    let authorities = authorities.iter().map(|authority| ("authorities", &authority.id));
+    let targets = targets.iter().map(|target| ("targets", &target.server_id));
+    for (list, id) in authorities.chain(targets) {
+        let domain = id.trust_domain();
+        if own.bundle(domain).is_none() && !bundles.contains_key(domain) {
+            let hint = "add the file with its CA certificates to `[trust_bundles]`";
+            root.refuse::<()>(list, format_args!("there is no trust bundle for `{domain}`"), Some(hint));
+            sound = false;
+        }
+    }
+    sound
+}

@@ -1,0 +1,274 @@
+//! The sections that every server has.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::kind::{self, Integer, OneOf, PathTo, SocketAddress};
+use super::{Files, Table};
+use crate::grpc::access::IdPattern;
+use crate::identity::folder;
+
+/// `[identity]`: who the process is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityConfig {
+    /// The folder with its SVID, key and bundle.
+    pub folder: PathBuf,
+}
+
+/// `[grpc]`: the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrpcConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// How long calls in flight may go on once the process is asked to end.
+    pub drain: Duration,
+    /// How much it takes on.
+    pub limits: GrpcLimits,
+}
+
+/// `[grpc.limits]`: how much a server takes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrpcLimits {
+    /// The most connections at one time.
+    pub connections: usize,
+    /// The most handshakes at one time.
+    pub handshakes: usize,
+    /// The longest handshake.
+    pub handshake_timeout: Duration,
+    /// The most requests that are worked on at one time.
+    pub requests: usize,
+    /// The most of them of one peer.
+    pub requests_per_peer: usize,
+    /// The most requests that wait.
+    pub queue: usize,
+    /// The most of them of one peer.
+    pub queue_per_peer: usize,
+    /// The most open streams of answers (watching, following).
+    pub streams: usize,
+    /// The most of them of one peer.
+    pub streams_per_peer: usize,
+    /// The deadline of a request that names none.
+    pub default_deadline: Duration,
+    /// The longest deadline that counts.
+    pub max_deadline: Duration,
+    /// The largest message that is read.
+    pub message_octets: usize,
+    /// The largest list of header fields of a request.
+    pub header_octets: usize,
+    /// The most HTTP/2 streams of one connection.
+    pub http2_streams: u32,
+    /// How often a silent connection is asked for a sign of life.
+    pub keepalive: Duration,
+}
+
+/// `[http]`: metrics and health.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Where it listens, in clear text.
+    pub listen: SocketAddr,
+}
+
+/// `[log]`: what is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The least important level that is logged.
+    pub level: LogLevel,
+}
+
+/// The form of a line of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For reading, coloured on a terminal only.
+    Text,
+    /// One JSON object on each line.
+    Json,
+}
+
+/// How important an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Something has to be mended.
+    Error,
+    /// Something may have to be mended.
+    Warn,
+    /// What the process does.
+    Info,
+    /// What every request does.
+    Debug,
+    /// More than that.
+    Trace,
+}
+
+impl IdentityConfig {
+    /// Reads `[identity]`. With [`Files::Check`] the folder must hold a usable identity.
+    pub fn read(table: &mut Table<'_>) -> Option<Self> {
+        let meaning = "The folder with the process's own `svid.pem`, `key.pem` and `bundle.pem`; it is read again when it changes.";
+        let folder = table.required("folder", PathTo::Folder, meaning)?;
+        if table.files() == Files::Check
+            && let Err(error) = folder::read(&folder)
+        {
+            return table.refuse("folder", format_args!("it holds no usable identity: {}", chain(&error)), None);
+        }
+        Some(Self { folder })
+    }
+}
+
+impl GrpcConfig {
+    /// Reads `[grpc]`; `listen` is the default address, as TOML.
+    pub fn read(table: &mut Table<'_>, listen: &str) -> Option<Self> {
+        let listen = table.default("listen", SocketAddress, listen, "Where the gRPC API listens; mutual TLS only.");
+        let meaning = "How long calls in flight may go on once the process is asked to end.";
+        let drain = table.default("drain", kind::duration("0s", "10m"), "\"30s\"", meaning);
+        let limits =
+            table.table("limits", "How much the API takes on. What is more waits or is shed.", GrpcLimits::read);
+        Some(Self { listen: listen?, drain: drain?, limits: limits? })
+    }
+}
+
+impl GrpcLimits {
+    fn read(table: &mut Table<'_>) -> Option<Self> {
+        let mut count = |name: &str, max: u32, default: &str, meaning: &str| {
+            table.default(name, Integer(1..=max), default, meaning).and_then(|count| usize::try_from(count).ok())
+        };
+        let connections = count("connections", 65_536, "1024", "The most connections at one time.");
+        let handshakes = count("handshakes", 4096, "128", "The most handshakes at one time.");
+        let requests = count("requests", 65_536, "256", "The most requests that are worked on at one time.");
+        let requests_per_peer = count("requests_per_peer", 65_536, "64", "The most of them of one peer.");
+        let queue =
+            count("queue", 65_536, "1024", "The most requests that wait for their turn; further ones are shed.");
+        let queue_per_peer = count("queue_per_peer", 65_536, "128", "The most of them of one peer.");
+        let streams = count("streams", 65_536, "256", "The most open streams of answers (watching, following).");
+        let streams_per_peer = count("streams_per_peer", 65_536, "16", "The most of them of one peer.");
+        let http2_streams =
+            table.default("http2_streams", Integer(1..=65_536), "256", "The most HTTP/2 streams of one connection.");
+        let mut time = |name: &str, min, max, default: &str, meaning: &str| {
+            table.default(name, kind::duration(min, max), default, meaning)
+        };
+        let handshake_timeout =
+            time("handshake_timeout", "100ms", "1m", "\"5s\"", "The longest that a handshake may take.");
+        let default_deadline =
+            time("default_deadline", "10ms", "10m", "\"30s\"", "The deadline of a request that names none.");
+        let max_deadline = time(
+            "max_deadline",
+            "10ms",
+            "10m",
+            "\"60s\"",
+            "The longest deadline; a request that names a longer one has this.",
+        );
+        let keepalive =
+            time("keepalive", "1s", "10m", "\"30s\"", "How often a silent connection is asked for a sign of life.");
+        let message_octets = table.default(
+            "message_octets",
+            kind::octets("64KiB", "64MiB"),
+            "\"6MiB\"",
+            "The largest message that is read.",
+        );
+        let header_octets = table.default(
+            "header_octets",
+            kind::octets("4KiB", "256KiB"),
+            "\"16KiB\"",
+            "The largest list of header fields of a request.",
+        );
+        if let (Some(default), Some(max)) = (default_deadline, max_deadline)
+            && default > max
+        {
+            return table.refuse("default_deadline", "is longer than `max_deadline`", None);
+        }
+        Some(Self {
+            connections: connections?,
+            handshakes: handshakes?,
+            handshake_timeout: handshake_timeout?,
+            requests: requests?,
+            requests_per_peer: requests_per_peer?,
+            queue: queue?,
+            queue_per_peer: queue_per_peer?,
+            streams: streams?,
+            streams_per_peer: streams_per_peer?,
+            default_deadline: default_deadline?,
+            max_deadline: max_deadline?,
+            message_octets: message_octets?,
+            header_octets: header_octets?,
+            http2_streams: http2_streams?,
+            keepalive: keepalive?,
+        })
+    }
+}
+
+impl Default for GrpcLimits {
+    /// What is in force where the file says nothing.
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            handshakes: 128,
+            handshake_timeout: Duration::from_secs(5),
+            requests: 256,
+            requests_per_peer: 64,
+            queue: 1024,
+            queue_per_peer: 128,
+            streams: 256,
+            streams_per_peer: 16,
+            default_deadline: Duration::from_secs(30),
+            max_deadline: Duration::from_secs(60),
+            message_octets: 6 * 1024 * 1024,
+            header_octets: 16 * 1024,
+            http2_streams: 256,
+            keepalive: Duration::from_secs(30),
+        }
+    }
+}
+
+impl HttpConfig {
+    /// Reads `[http]`; `listen` is the default address, as TOML.
+    pub fn read(table: &mut Table<'_>, listen: &str) -> Option<Self> {
+        let meaning = "Where `/metrics`, `/livez` and `/readyz` listen, in clear text and for anybody: keep it off public networks.";
+        Some(Self { listen: table.default("listen", SocketAddress, listen, meaning)? })
+    }
+}
+
+impl LogConfig {
+    /// Reads `[log]`.
+    pub fn read(table: &mut Table<'_>) -> Option<Self> {
+        let formats = OneOf(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+        let format = table.default("format", formats, "\"text\"", "The form of a line of the log, on standard error.");
+        let levels = OneOf(&[
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+            ("trace", LogLevel::Trace),
+        ]);
+        let level = table.default("level", levels, "\"info\"", "The least important level that is logged.");
+        Some(Self { format: format?, level: level? })
+    }
+}
+
+/// One SPIFFE ID, or all that are one segment longer.
+#[derive(Debug, Clone, Copy)]
+pub struct Ids;
+
+impl kind::Kind for Ids {
+    type Value = IdPattern;
+
+    fn expects(&self) -> String {
+        "a SPIFFE ID, or a prefix of one segment more, such as `spiffe://example.org/agent/*`".to_owned()
+    }
+
+    fn read(&self, given: &kind::Given<'_>, faults: &mut kind::Faults) -> Option<IdPattern> {
+        given.text().and_then(|text| text.parse().ok()).or_else(|| faults.unexpected(given, self.expects()))
+    }
+}
+
+/// An error and its causes, on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,252 @@
+use std::time::Duration;
+
+use super::broker::BrokerConfig;
+use super::server::GrpcLimits;
+use super::*;
+
+const MINIMAL: &str = r#"
+[identity]
+folder = "id"
+[store]
+path = "broker.db"
+record_key = "record-key.pem"
+"#;
+
+fn broker(text: &str) -> Result<BrokerConfig, InvalidConfig> {
+    parse(text, "dir/broker.toml", Files::Ignore, BrokerConfig::read)
+}
+
+#[track_caller]
+fn problems(text: &str) -> String {
+    broker(text).unwrap_err().to_string()
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = broker(MINIMAL).unwrap();
+    assert_eq!(config.grpc.limits, GrpcLimits::default());
+    assert_eq!(config.grpc.listen.to_string(), "127.0.0.1:7443");
+    assert_eq!(config.grpc.drain, Duration::from_secs(30));
+    assert!(config.http.listen.ip().is_loopback());
+    assert_eq!(config.execution_ca, Path::new("dir/id"));
+    assert_eq!(config.store.path, Path::new("dir/broker.db"));
+    assert_eq!(config.roles, crate::grpc::access::Roles::default(), "nobody has a role");
+    assert_eq!(config.ceilings, crate::ceiling::Ceilings::default(), "nothing is allowed");
+}
+
+#[test]
+fn every_error_is_told_at_once_with_its_place() {
+    let text = r#"
+[identity]
+foler = "id"
+
+[grpc]
+listen = "localhost"
+drain = "2d"
+[grpc.limits]
+queue = 0
+message_octets = 5
+header_octets = "1GiB"
+
+[[targets]]
+name = "Prod"
+kind = "mainframe"
+address = "host:0"
+server_id = "spiffe://Example.org/x"
+read_before = "yes"
+
+[roles]
+agents = ["spiffe://example.org/a", "spiffe://example.org/a", 7]
+[log]
+format = "xml"
+"#;
+    let expected = [
+        "dir/broker.toml:1:1: `store.path`: is missing; expected the path of a file, in a folder that exists",
+        "dir/broker.toml:1:1: `store.record_key`: is missing; expected the path of a file, in a folder that exists",
+        "dir/broker.toml:2:2: `identity.folder`: is missing; expected the path of a folder",
+        "dir/broker.toml:3:1: `identity.foler`: there is no such key; did you mean `folder`?",
+        "dir/broker.toml:6:10: `grpc.listen`: expected an address and port, such as `127.0.0.1:8443`; found another text",
+        "dir/broker.toml:7:9: `grpc.drain`: expected a duration, such as `250ms` or `30s`, from 0s to 10m; found 2d",
+        "dir/broker.toml:9:9: `grpc.limits.queue`: expected an integer from 1 to 65536; found 0",
+        "dir/broker.toml:10:18: `grpc.limits.message_octets`: expected a size, such as `64KiB` or `8MiB`, from 64KiB to 64MiB; found an integer",
+        "dir/broker.toml:11:17: `grpc.limits.header_octets`: expected a size, such as `64KiB` or `8MiB`, from 4KiB to 256KiB; found 1GiB",
+        "dir/broker.toml:14:8: `targets[0].name`: expected the name of a target: lower-case letters, digits and dashes; found another text",
+        "dir/broker.toml:15:8: `targets[0].kind`: expected `sandbox`; found another text",
+        "dir/broker.toml:16:11: `targets[0].address`: expected a host and a port, such as `sab.example.org:8443`; found another text",
+        "dir/broker.toml:17:13: `targets[0].server_id`: expected a SPIFFE ID in its normal form, such as `spiffe://example.org/agent/a`; found another text",
+        "dir/broker.toml:18:15: `targets[0].read_before`: expected `true` or `false`; found another text",
+        "dir/broker.toml:21:37: `roles.agents[1]`: is in the list already",
+        "dir/broker.toml:21:63: `roles.agents[2]`: expected a SPIFFE ID, or a prefix of one segment more, such as `spiffe://example.org/agent/*`; found an integer",
+        "dir/broker.toml:23:10: `log.format`: expected `text` or `json`; found another text",
+    ];
+    let found = problems(text);
+    assert_eq!(found.lines().collect::<Vec<_>>(), expected, "{found}");
+}
+
+#[test]
+fn what_is_not_toml_is_told_with_every_place() {
+    let found = problems("a = \n[b\nc = 'x\n");
+    let lines: Vec<_> = found.lines().collect();
+    assert!(lines.len() >= 2 && lines.iter().all(|line| line.contains("not TOML")), "{found}");
+    assert!(lines[0].starts_with("dir/broker.toml:1:"), "{found}");
+}
+
+#[test]
+fn names_that_lead_nowhere_are_refused() {
+    let text = format!(
+        r#"{MINIMAL}
+[[authorities]]
+id = "spiffe://example.org/sab"
+address = "sab:8443"
+[[authorities]]
+id = "spiffe://example.org/sab"
+address = "sab2:8443"
+[[targets]]
+name = "prod"
+kind = "sandbox"
+address = "prod:8443"
+server_id = "spiffe://example.org/prod"
+[ceilings.targets.prodd]
+kind = "sandbox"
+rules = []
+[ceilings.targets.prod]
+kind = "aws"
+rules = []
+[ceilings.authorities."spiffe://example.org/other"]
+targets = ["prod"]
+"#
+    );
+    let found = problems(&text);
+    for part in [
+        "`authorities`: `spiffe://example.org/sab` is there twice",
+        "`targets.prodd`: there is no such target",
+        "`targets.prod`: the target is of kind sandbox, not aws",
+        "there is no such authority",
+    ] {
+        assert!(found.contains(part), "{part}\n{found}");
+    }
+    assert_eq!(found.lines().count(), 4, "{found}");
+}
+
+#[test]
+fn ceilings_are_checked_entry_by_entry() {
+    let text = format!(
+        r#"{MINIMAL}
+[ceilings]
+max_uses = -1
+[ceilings.knowledge]
+staleness_ms = 100000000
+boundry = "warn"
+[ceilings.rates]
+agent = {{ executions = 1, per_second = 60 }}
+[ceilings.targets.a]
+kind = "sandbox"
+rules = [{{ verbs = ["fly"], resources = [] }}]
+[ceilings.targets.b]
+rules = 3
+"#
+    );
+    let found = problems(&text);
+    for part in [
+        "`ceilings.max_uses`: expected an integer from 0 to",
+        "`ceilings.knowledge.staleness_ms`: expected an integer from 0 to 86400000; found 100000000",
+        "`ceilings.knowledge.boundry`: there is no such key; did you mean `boundary`?",
+        "`ceilings.rates.agent`: expected a table with `executions` and `per_seconds`: unknown field `per_second`",
+        "`ceilings.targets.a`: expected a table with `kind` and `rules`",
+        "`ceilings.targets.b`: expected a table with `kind` and `rules`",
+    ] {
+        assert!(found.contains(part), "{part}\n{found}");
+    }
+}
+
+#[test]
+fn files_have_to_be_there_and_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broker.toml");
+    let text =
+        format!("{MINIMAL}\n[trust_bundles]\n\"example.org\" = \"bundle.pem\"\n[ceilings]\nfile = \"ceilings.toml\"\n");
+    std::fs::write(&path, text).unwrap();
+    let found = BrokerConfig::load(&path).unwrap_err().to_string();
+    for part in [
+        "there is no such folder",
+        "`trust_bundles.example.org`: there is no such file",
+        "`ceilings.file`: there is no such file",
+    ] {
+        assert!(found.contains(part), "{part}\n{found}");
+    }
+    std::fs::create_dir(folder.path().join("id")).unwrap();
+    std::fs::write(folder.path().join("bundle.pem"), "no bundle").unwrap();
+    std::fs::write(folder.path().join("ceilings.toml"), "max_uses = 0\nmax_use = 1\n").unwrap();
+    let found = BrokerConfig::load(&path).unwrap_err().to_string();
+    for part in ["holds no usable identity", "is no trust bundle", "ceilings.toml:2:1: `max_use`: there is no such key"]
+    {
+        assert!(found.contains(part), "{part}\n{found}");
+    }
+    let missing = BrokerConfig::load(&folder.path().join("none.toml")).unwrap_err();
+    assert!(matches!(missing, ConfigError::Unreadable { .. }));
+}
+
+#[test]
+fn no_value_of_the_file_is_told() {
+    const SECRET: &str = "hunter2-S3cr3t";
+    let mut places = 0;
+    for doc in BrokerConfig::describe() {
+        if doc.expects.is_empty() || doc.key.contains('*') {
+            continue;
+        }
+        // The secret in the place of every value that is not any text: as text, in a list, in a table, and unquoted.
+        let key = doc.key.replace("[]", "");
+        for value in
+            [format!("\"{SECRET}\""), format!("[\"{SECRET}\"]"), format!("{{ x = \"{SECRET}\" }}"), SECRET.to_owned()]
+        {
+            if let Err(invalid) = broker(&format!("{key} = {value}\n")) {
+                places += 1;
+                let told = format!("{invalid} {invalid:?} {}", serde_json::to_string(invalid.problems()).unwrap());
+                assert!(!told.contains(SECRET), "{told}");
+            }
+        }
+    }
+    for text in [
+        format!("password = \"{SECRET}\""),
+        format!("{MINIMAL}\n[ceilings.targets.a]\nkind = \"{SECRET}\"\nrules = []"),
+        format!(
+            "{MINIMAL}\n[ceilings.targets.a]\nkind = \"sandbox\"\nrules = [{{ verbs = [\"{SECRET}\"], resources = [\"{SECRET}[\"] }}]"
+        ),
+        format!("{MINIMAL}\n[ceilings.rates]\nagent = \"{SECRET}\""),
+    ] {
+        let told = problems(&text);
+        places += 1;
+        assert!(!told.contains(SECRET), "{told}");
+    }
+    assert!(places > 150, "{places}");
+}
+
+#[test]
+fn every_default_is_one_that_the_file_could_say() {
+    for doc in BrokerConfig::describe() {
+        if let Presence::Default(default) = &doc.default {
+            let problems = broker(&format!("{} = {default}\n", doc.key.replace("[]", ""))).err();
+            let told = problems.map(|invalid| invalid.to_string()).unwrap_or_default();
+            assert!(!told.contains(&format!("`{}`: expected", doc.key)), "{told}");
+        }
+    }
+}
+
+#[test]
+fn hints_name_the_nearest_key_or_all() {
+    let invalid = broker(&format!("{MINIMAL}\n[grpc]\nlsten = 1\nsomething_else = 2\n")).unwrap_err();
+    let hints: Vec<_> = invalid.problems().iter().map(|problem| problem.hint.as_deref().unwrap()).collect();
+    assert_eq!(hints, ["did you mean `listen`?", "known here: `listen`, `drain`, `limits`"]);
+}
+
+#[test]
+fn the_example_is_read() {
+    let text = include_str!("../../examples/broker.toml");
+    let config =
+        parse(text, "examples/broker.toml", Files::Ignore, BrokerConfig::read).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(config.targets.len(), 1);
+    assert_eq!(config.ceilings.file().targets.len(), 1);
+    assert!(!format!("{config:?}").contains("PRIVATE KEY"));
+    let described: std::collections::BTreeSet<_> = BrokerConfig::describe().into_iter().map(|doc| doc.key).collect();
+    assert!(described.contains("targets[].server_id") && described.contains("ceilings.knowledge.boundary"));
+}

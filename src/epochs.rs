@@ -1,0 +1,184 @@
+//! Follows an authority's epoch stream: what it states is verified, put in force, made durable, and acknowledged, in
+//! this order (I2).
+//!
+//! A heartbeat that repeats what is known renews its freshness only. A statement that says something new is recorded
+//! before it is acknowledged, so that after a restart nothing is accepted that would take it back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+
+use crate::broker::{Broker, Trusted};
+use crate::clock::Clock;
+use crate::config::broker::AuthorityConfig;
+use crate::epoch::{EpochParts, EpochStatement, Succession};
+use crate::epoch_envelope;
+use crate::identity::Identities;
+use crate::proto::sab::v1::epoch_service_client::EpochServiceClient;
+use crate::proto::sab::v1::{EpochAcknowledgement, SignedEpochStatement};
+use crate::record;
+use crate::store::{EpochMark, Store};
+use crate::telemetry::Health;
+use crate::tls::{self, Connector, H2};
+
+/// The longest that connecting may take.
+const CONNECT: Duration = Duration::from_secs(2);
+/// The longest silence before the stream counts as broken. Heartbeats come several times a second.
+const SILENCE: Duration = Duration::from_secs(5);
+/// The shortest and the longest wait before the stream is opened again.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// The largest statement on the wire: base64 of the largest one, and its chain.
+const MAX_MESSAGE: usize = 12 * 1024 * 1024;
+
+/// One authority's stream, and what it needs.
+pub struct Follower<S> {
+    /// Where statements are put in force.
+    pub broker: Arc<Broker<S>>,
+    /// The authority.
+    pub authority: AuthorityConfig,
+    /// Who the broker is.
+    pub identities: Identities,
+    /// Whose signatures count.
+    pub trusted: watch::Receiver<Arc<Trusted>>,
+    /// The clocks.
+    pub clock: Clock,
+    /// Where it says that nothing can be heard.
+    pub health: Health,
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the authority cannot be reached")]
+    Connect(#[from] tonic::transport::Error),
+    #[error("TLS cannot be configured")]
+    Tls(#[from] tls::TlsError),
+    #[error("the stream failed: {0}")]
+    Stream(Box<tonic::Status>),
+    #[error("the authority ended the stream")]
+    Closed,
+    #[error("the authority was silent for {} s", SILENCE.as_secs())]
+    Silent,
+    #[error("a statement is refused: {0}")]
+    Refused(String),
+    #[error("a statement cannot be made durable: {0}")]
+    Store(String),
+}
+
+impl<S: Store> Follower<S> {
+    /// Follows until it is dropped.
+    pub async fn run(self) {
+        let mut again = AGAIN.0;
+        // The newest content that is durable.
+        let mut durable = None;
+        loop {
+            let heard = self.session(&mut durable).await;
+            let (statements, ended) = heard;
+            if statements > 0 {
+                again = AGAIN.0;
+            }
+            let reason = causes(&ended);
+            tracing::warn!(authority = %self.authority.id, %reason, "the epoch stream ended; it is opened again");
+            self.health.impede("epochs", format!("`{}`: {reason}", self.authority.id));
+            tokio::time::sleep(again).await;
+            again = (again * 2).min(AGAIN.1);
+        }
+    }
+
+    /// One stream, to its end; and how many statements came on it.
+    async fn session(&self, durable: &mut Option<Content>) -> (u64, Ended) {
+        let mut statements = 0;
+        let ended = self.stream(durable, &mut statements).await.err().unwrap_or(Ended::Closed);
+        (statements, ended)
+    }
+
+    async fn stream(&self, durable: &mut Option<Content>, statements: &mut u64) -> Result<(), Ended> {
+        let config = tls::client_config(&self.identities, [self.authority.id.clone()], &[H2])?;
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.authority.address))?.tcp_nodelay(true);
+        let channel = endpoint.connect_with_connector(Connector::new(config, CONNECT)).await?;
+        let mut client = EpochServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+        let (acknowledge, acknowledgements) = mpsc::channel(4);
+        let status = |status: tonic::Status| Ended::Stream(Box::new(status));
+        // The stream is open when the authority has something to answer to.
+        acknowledge.send(EpochAcknowledgement { sequence: 0 }).await.map_err(|_| Ended::Closed)?;
+        let opened = client.stream_epochs(ReceiverStream::new(acknowledgements)).await.map_err(status)?;
+        let mut stream = opened.into_inner();
+        loop {
+            let next = tokio::time::timeout(SILENCE, stream.message()).await.map_err(|_| Ended::Silent)?;
+            let message = next.map_err(status)?.ok_or(Ended::Closed)?;
+            let sequence = self.take(message, durable).await?;
+            *statements += 1;
+            self.health.clear("epochs");
+            acknowledge.send(EpochAcknowledgement { sequence }).await.map_err(|_| Ended::Closed)?;
+        }
+    }
+
+    /// Puts one statement in force, and makes it durable if it says something new.
+    async fn take(&self, message: SignedEpochStatement, durable: &mut Option<Content>) -> Result<u64, Ended> {
+        let now = self.clock.now().map_err(|error| Ended::Refused(error.to_string()))?;
+        let trusted = Arc::clone(&self.trusted.borrow());
+        let statement = epoch_envelope::open(&message.envelope, &message.chain, &trusted.trust, now)
+            .map_err(|error| Ended::Refused(causes(&error)))?;
+        if statement.parts().authority != self.authority.id {
+            return Err(Ended::Refused(format!("it is that of `{}`", statement.parts().authority)));
+        }
+        let (statement, sequence) = (Arc::new(statement.clone()), statement.parts().sequence);
+        let applied = self.broker.apply_epoch(Arc::clone(&statement));
+        let succession = applied.map_err(|error| Ended::Refused(error.to_string()))?;
+        let content = Content::of(statement.parts());
+        if succession == Succession::Newer && durable.as_ref() != Some(&content) {
+            self.keep(&statement, &message.envelope, now).await?;
+            *durable = Some(content);
+        }
+        Ok(sequence)
+    }
+
+    async fn keep(
+        &self,
+        statement: &EpochStatement,
+        envelope: &[u8],
+        now: crate::timestamp::Timestamp,
+    ) -> Result<(), Ended> {
+        let draft = record::epoch(statement, envelope, now).map_err(|error| Ended::Store(error.to_string()))?;
+        let mark = EpochMark {
+            authority: statement.parts().authority.clone(),
+            sequence: statement.parts().sequence,
+            statement: statement.to_canonical().into_bytes(),
+        };
+        self.broker.store().append_epoch(mark, draft).await.map_err(|error| Ended::Store(error.to_string()))?;
+        Ok(())
+    }
+}
+
+/// What a statement says, apart from when.
+#[derive(Debug, PartialEq, Eq)]
+struct Content {
+    policy_epoch: u64,
+    revocation_epoch: u64,
+    revoked: crate::epoch::Revoked,
+}
+
+impl Content {
+    fn of(parts: &EpochParts) -> Self {
+        Self {
+            policy_epoch: parts.policy_epoch,
+            revocation_epoch: parts.revocation_epoch,
+            revoked: parts.revoked.clone(),
+        }
+    }
+}
+
+/// An error and its causes, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

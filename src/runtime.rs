@@ -1,0 +1,271 @@
+//! Puts a broker together from its configuration, and runs it until it is asked to end.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::future::Future;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use spiffe::SpiffeId;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+
+use crate::attribute_certificate::{SignatureAlgorithm, Trust};
+use crate::broker::{Broker, Parts, TargetEntry, Trusted};
+use crate::clock::Clock;
+use crate::config::broker::BrokerConfig;
+use crate::epoch::EpochStatement;
+use crate::epochs::Follower;
+use crate::identity::embedded::EmbeddedIssuer;
+use crate::identity::{Identities, Identity, folder};
+use crate::key::SigningKey;
+use crate::record::{self, KeyBinding, PublicKey};
+use crate::store::Store;
+use crate::store::sqlite::{Options, Sqlite};
+use crate::target::sandbox::Sandbox;
+use crate::telemetry::{BrokerMetrics, GrpcMetrics, Health, Registry};
+use crate::{grpc, http, reconcile};
+
+/// How long executions that run may take to end once nobody is served any more. Each is bounded by its own deadline.
+const LAST_EXECUTIONS: Duration = Duration::from_secs(70);
+
+/// The services that the broker offers, for reflection.
+const SERVICES: &[&str] = &["seb.v1.ExecutionService", "seb.v1.RecordService"];
+
+/// What a broker says once it serves.
+#[derive(Debug, Clone)]
+pub struct Listening {
+    /// Where the API is.
+    pub grpc: std::net::SocketAddr,
+    /// Where metrics and health are.
+    pub http: std::net::SocketAddr,
+    /// Who the broker is.
+    pub id: SpiffeId,
+}
+
+/// Runs a broker until `shutdown`; `listening` is told once it serves.
+///
+/// # Errors
+/// Whatever keeps it from starting, or from going on.
+pub async fn broker(
+    config: BrokerConfig,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    listening: impl FnOnce(Listening) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let clock = Clock::system();
+    let identities = folder::open(&config.identity.folder).await.context("the broker has no identity")?;
+    let id = identities.borrow().id().clone();
+    let store = Arc::new(store(&config, &identities, &id).await?);
+    let (trust, trusted) = watch::channel(Arc::new(trusted(&config, &identities.borrow())?));
+    let issuer = EmbeddedIssuer::open(&config.execution_ca).await.context("nothing mints execution identities")?;
+    let broker = Arc::new(Broker::new(Parts {
+        id: id.clone(),
+        store: Arc::clone(&store),
+        issuer: Arc::new(issuer),
+        targets: targets(&config, &identities)?,
+        trusted: trusted.clone(),
+        ceilings: Arc::new(config.ceilings.clone()),
+        clock: clock.clone(),
+        concurrency: config.grpc.limits.requests,
+    })?);
+    restore(&broker, &config).await?;
+
+    let mut registry = Registry::new("seb");
+    let (grpc_metrics, metrics) = (GrpcMetrics::register(&mut registry), BrokerMetrics::register(&mut registry));
+    let health = Health::default();
+    let server = grpc::serve::Server::bind(&config.grpc, &identities).await?;
+    let observed = http::Server::bind(config.http.listen)
+        .await
+        .with_context(|| format!("cannot listen on `{}`", config.http.listen))?;
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(keep_trusted(config.clone(), identities.clone(), trust));
+    tasks.spawn(keep_settling(Arc::clone(&broker), config.reconcile_interval, metrics.clone()));
+    tasks.spawn(keep_measuring(
+        Arc::clone(&broker),
+        config.clone(),
+        identities.clone(),
+        metrics.clone(),
+        clock.clone(),
+    ));
+    for authority in config.authorities.clone() {
+        let follower = Follower {
+            broker: Arc::clone(&broker),
+            authority,
+            identities: identities.clone(),
+            trusted: trusted.clone(),
+            clock: clock.clone(),
+            health: health.clone(),
+        };
+        tasks.spawn(follower.run());
+    }
+    let routes =
+        Routes::new(grpc::execution::Service::server(Arc::clone(&broker), metrics, config.grpc.limits.message_octets))
+            .add_service(grpc::records::Service::server(Arc::clone(&store)));
+    let parts = grpc::serve::Parts {
+        routes,
+        roles: config.roles.clone(),
+        metrics: grpc_metrics,
+        health: health.clone(),
+        services: SERVICES,
+    };
+    listening(Listening { grpc: server.address(), http: observed.address(), id })?;
+    let (stop, stopped) = watch::channel(false);
+    let observing = tokio::spawn(observed.serve(Arc::new(registry), health.clone(), until(stopped)));
+    health.started();
+    let drained = server.serve(parts, shutdown).await?;
+    tracing::info!(?drained, "no more calls are taken");
+    // Executions go on without their callers; each ends by its own deadline, and its outcome is recorded.
+    let ended = tokio::time::timeout(LAST_EXECUTIONS, async {
+        while broker.running() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    if ended.await.is_err() {
+        tracing::error!("executions are cut off; evidence will settle them at the next start");
+    }
+    tasks.shutdown().await;
+    let _ = stop.send(true);
+    observing.await??;
+    store.close().await;
+    Ok(())
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone has stopped, too.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Opens the store. A new log begins with the binding of its key to the broker's identity.
+async fn store(config: &BrokerConfig, identities: &Identities, id: &SpiffeId) -> anyhow::Result<Sqlite> {
+    let key = record_key(&config.store.record_key)?;
+    let public = PublicKey::from_spki(&key.public_key()?)?;
+    let store = Sqlite::open(Options::new(&config.store.path), key)
+        .await
+        .with_context(|| format!("cannot open the store `{}`", config.store.path.display()))?;
+    if store.head().await?.is_none() {
+        let binding = KeyBinding { broker: id.clone(), key: public, time: crate::clock::now()? };
+        let identity = Arc::clone(&identities.borrow());
+        let proof = identity.svid().sign(&binding.to_be_signed()).context("the identity's key does not sign")?;
+        let chain = identity.svid().chain().iter().map(|der| der.to_vec()).collect();
+        store.append(record::genesis(binding, chain, &proof)?).await?;
+    }
+    Ok(store)
+}
+
+/// The key that signs records; it is made if it is missing.
+fn record_key(path: &Path) -> anyhow::Result<SigningKey> {
+    let context = || format!("cannot use the record key `{}`", path.display());
+    match std::fs::read_to_string(path) {
+        Ok(text) => SigningKey::from_pkcs8_pem(&zeroize::Zeroizing::new(text)).with_context(context),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = SigningKey::generate(SignatureAlgorithm::Ed25519)?;
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+            let mut file = file.with_context(context)?;
+            file.write_all(key.to_pkcs8_pem()?.as_bytes()).and_then(|()| file.sync_all()).with_context(context)?;
+            Ok(key)
+        }
+        Err(error) => Err(error).with_context(context),
+    }
+}
+
+/// Whose certificates are good: the configured authorities, by the bundles as they are now.
+fn trusted(config: &BrokerConfig, identity: &Identity) -> anyhow::Result<Trusted> {
+    let other = config.bundles().map_err(anyhow::Error::msg)?;
+    let bundles: Vec<_> = identity.bundles().chain(&other).collect();
+    let authorities: Vec<_> = config.authorities.iter().map(|authority| authority.id.clone()).collect();
+    let certificates = bundles.iter().map(|bundle| (bundle.trust_domain(), bundle.certificates()));
+    let artefact = record::trust_artefact(certificates, &authorities)?;
+    Ok(Trusted { trust: Trust::new(bundles.iter().map(|bundle| bundle.trust().clone()), authorities), artefact })
+}
+
+/// Follows the bundles: those of the identity at once, those in files within seconds.
+async fn keep_trusted(config: BrokerConfig, mut identities: Identities, trust: watch::Sender<Arc<Trusted>>) {
+    loop {
+        let _ = tokio::time::timeout(Duration::from_secs(5), identities.changed()).await;
+        let identity = Arc::clone(&identities.borrow_and_update());
+        match trusted(&config, &identity) {
+            Ok(now) => {
+                trust.send_if_modified(|then| {
+                    let changed = then.artefact.digest() != now.artefact.digest();
+                    if changed {
+                        tracing::info!("the trust bundles changed");
+                        *then = Arc::new(now);
+                    }
+                    changed
+                });
+            }
+            Err(error) => tracing::error!(%error, "the trust bundles cannot be read; the last ones stay"),
+        }
+    }
+}
+
+async fn keep_settling(broker: Arc<Broker<Sqlite>>, interval: Duration, metrics: BrokerMetrics) {
+    loop {
+        match reconcile::round(&broker).await {
+            Ok(round) => {
+                metrics.open.set(i64::try_from(round.open).unwrap_or(i64::MAX));
+                if round.settled > 0 {
+                    tracing::info!(settled = round.settled, open = round.open, "executions were settled from evidence");
+                }
+            }
+            Err(error) => tracing::error!(%error, "open executions cannot be settled; tried again"),
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// Keeps the gauges that nothing else touches.
+async fn keep_measuring(
+    broker: Arc<Broker<Sqlite>>,
+    config: BrokerConfig,
+    identities: Identities,
+    metrics: BrokerMetrics,
+    clock: Clock,
+) {
+    loop {
+        for authority in &config.authorities {
+            if let Some(age_ms) = broker.epoch_age_ms(&authority.id) {
+                metrics.epoch_age(&authority.id, f64::from(age_ms) / 1000.0);
+            }
+        }
+        if let Ok(now) = clock.now() {
+            let remaining = |end: crate::timestamp::Timestamp| {
+                let (end, now) = (i64::try_from(end.seconds()), i64::try_from(now.seconds()));
+                end.unwrap_or(i64::MAX).saturating_sub(now.unwrap_or(0))
+            };
+            metrics.svid_remaining(remaining(identities.borrow().svid().leaf().not_after));
+        }
+        metrics.in_flight.set(i64::try_from(broker.running()).unwrap_or(i64::MAX));
+        metrics.log_head.set(i64::try_from(*broker.store().subscribe().borrow()).unwrap_or(i64::MAX));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn targets(
+    config: &BrokerConfig,
+    identities: &Identities,
+) -> anyhow::Result<BTreeMap<crate::contract::TargetName, TargetEntry>> {
+    let entry = |target: &crate::config::broker::TargetConfig| {
+        let driver = Sandbox::new(target.address.to_string(), target.server_id.clone(), identities.clone())?;
+        Ok((target.name.clone(), TargetEntry { driver: Arc::new(driver), read_before: target.read_before }))
+    };
+    config.targets.iter().map(entry).collect()
+}
+
+/// What was in force before: it bounds what may follow.
+async fn restore(broker: &Arc<Broker<Sqlite>>, config: &BrokerConfig) -> anyhow::Result<()> {
+    for authority in &config.authorities {
+        if let Some(mark) = broker.store().epoch(&authority.id).await? {
+            let statement = EpochStatement::parse(&mark.statement)
+                .with_context(|| format!("the store's epoch statement of `{}` is unusable", authority.id))?;
+            broker.restore_epoch(Arc::new(statement));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! I5: the private key of an execution identity is in the broker's memory while it is used, and nowhere afterwards.
+//!
+//! A process of its own mints identities and connects with them. This one reads its memory from outside, without any
+//! hook in it: while an identity is alive, it tries every place of the memory for the number whose public key stands in
+//! the certificate, and finds it there. When the identities are gone, it looks for those numbers again.
+
+#![cfg(target_os = "linux")]
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs::{self, File};
+    use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+    use std::process::{Child, ChildStdin, Command, Stdio};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
+    use der::Decode;
+    use seb::clock;
+    use seb::contract::StepName;
+    use seb::decision::MutationId;
+    use seb::digest::Digest;
+    use seb::identity::embedded::{Domain, EmbeddedIssuer, Grant};
+    use seb::identity::{Issuer, folder};
+    use seb::tls::{self, HTTP11, Limits};
+    use spiffe::{SpiffeId, TrustDomain};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use x509_cert::Certificate;
+
+    const PATIENCE: Duration = Duration::from_secs(120);
+    /// How many identities are found alive, and looked for when they are gone.
+    const WATCHED: usize = 3;
+    /// How many more come and go.
+    const MORE: u32 = 20;
+
+    fn id(path: &str) -> SpiffeId {
+        SpiffeId::new(format!("spiffe://example.org/{path}")).unwrap()
+    }
+
+    /// The process that is looked at. Started by the test below, and by nobody else.
+    #[test]
+    #[ignore = "started by `i5_no_key_of_an_execution_is_left_in_memory`"]
+    fn the_process_that_is_looked_at() {
+        let mut lines = std::io::stdin().lines();
+        let Some(Ok(first)) = lines.next() else { return };
+        let (broker, address) = first.split_once('|').unwrap();
+        let mut step = |said: &str| {
+            println!("\n> {said}");
+            lines.next().unwrap().unwrap();
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let issuer = EmbeddedIssuer::open(broker.as_ref()).await.unwrap();
+            let identities = folder::open(broker.as_ref()).await.unwrap();
+            let step_name: StepName = "step".parse().unwrap();
+            for number in 0..u32::try_from(WATCHED).unwrap() + MORE {
+                let mutation = MutationId::derive(&Digest::of(b"certificate"), &step_name, number);
+                let now = clock::now().unwrap();
+                let plan = issuer.plan(&mutation, now, now.saturating_add(PATIENCE)).unwrap();
+                let identity = issuer.mint(plan).await.unwrap();
+                let watched = number < u32::try_from(WATCHED).unwrap();
+                if watched {
+                    let hex: String = identity.chain()[0].iter().map(|octet| format!("{octet:02x}")).collect();
+                    step(&format!("minted {hex}"));
+                }
+                let config = tls::execution_client_config(identity, &identities, [id("sandbox")], &[HTTP11]).unwrap();
+                let address = address.to_owned();
+                // As a broker does it: in a task, on whichever thread.
+                let exchange = tokio::spawn(async move {
+                    let mut stream = tls::connect(&address, config, PATIENCE).await.unwrap();
+                    stream.write_all(b"?").await.unwrap();
+                    assert_eq!(stream.read_u8().await.unwrap(), b'!');
+                    stream
+                });
+                let stream = exchange.await.unwrap();
+                if watched {
+                    step("connected");
+                }
+                drop(stream);
+            }
+            step("gone");
+        });
+    }
+
+    /// The process, and what it says.
+    struct Watched {
+        child: Child,
+        stdin: ChildStdin,
+        said: mpsc::Receiver<String>,
+    }
+
+    impl Watched {
+        fn start(first: &str) -> Self {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--ignored", "--exact", "tests::the_process_that_is_looked_at", "--nocapture"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            writeln!(stdin, "{first}").unwrap();
+            let (sender, said) = mpsc::channel();
+            let output = BufReader::new(child.stdout.take().unwrap());
+            std::thread::spawn(move || {
+                for line in output.lines().map_while(Result::ok) {
+                    if let Some(said) = line.strip_prefix("> ") {
+                        let _ = sender.send(said.to_owned());
+                    }
+                }
+            });
+            Self { child, stdin, said }
+        }
+
+        fn says(&self) -> String {
+            self.said.recv_timeout(PATIENCE).expect("it goes on")
+        }
+
+        fn go_on(&mut self) {
+            writeln!(self.stdin, "go on").unwrap();
+        }
+
+        /// Everything that the process can write to: heap, stacks, data.
+        fn memory(&self) -> Vec<Vec<u8>> {
+            let process = format!("/proc/{}", self.child.id());
+            let maps = fs::read_to_string(format!("{process}/maps")).unwrap();
+            let mut memory = File::open(format!("{process}/mem")).unwrap();
+            let mut areas = Vec::new();
+            for line in maps.lines() {
+                let mut words = line.split_whitespace();
+                let (range, mode) = (words.next().unwrap(), words.next().unwrap());
+                let (begin, end) = range.split_once('-').unwrap();
+                let [begin, end] = [begin, end].map(|hex| u64::from_str_radix(hex, 16).unwrap());
+                if mode.starts_with("rw") {
+                    let mut area = vec![0; usize::try_from(end - begin).unwrap()];
+                    memory.seek(SeekFrom::Start(begin)).unwrap();
+                    // The system keeps a few pages of a process to itself.
+                    if memory.read_exact(&mut area).is_ok() {
+                        areas.push(area);
+                    }
+                }
+            }
+            assert!(areas.iter().map(Vec::len).sum::<usize>() > 1024 * 1024);
+            areas
+        }
+    }
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    /// Whether 8 octets could be a part of a random number: neither a small number, nor an address, nor text.
+    fn is_random(word: &[u8]) -> bool {
+        word[6] | word[7] != 0 && !word.iter().all(|octet| octet.is_ascii_graphic() || *octet == b' ')
+    }
+
+    fn public_key(scalar: &[u8]) -> Option<Vec<u8>> {
+        let key = PrivateKey::from_private_key(&ECDH_P256, scalar).ok()?;
+        Some(key.compute_public_key().ok()?.as_ref().to_vec())
+    }
+
+    /// The private number of this public key, in big-endian order, wherever it is: the library holds it as four words,
+    /// the lowest first.
+    fn find_scalar(memory: &[Vec<u8>], point: &[u8]) -> Option<Vec<u8>> {
+        // The same number may be there more than once, and the same garbage even more often.
+        let mut tried = BTreeMap::new();
+        for area in memory {
+            for at in (0..area.len().saturating_sub(31)).step_by(8) {
+                let window = &area[at..at + 32];
+                if window.chunks(8).all(is_random) && tried.insert(window, ()).is_none() {
+                    let scalar: Vec<u8> = window.iter().rev().copied().collect();
+                    if public_key(&scalar).as_deref() == Some(point) {
+                        return Some(scalar);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Every form in which the number, or half of it, may have been left.
+    fn traces(scalar: &[u8]) -> Vec<Vec<u8>> {
+        let reversed: Vec<u8> = scalar.iter().rev().copied().collect();
+        let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+        let halves = [&scalar[..16], &scalar[16..], &reversed[..16], &reversed[16..]];
+        let mut traces: Vec<Vec<u8>> = halves.iter().map(|half| half.to_vec()).collect();
+        traces.extend(halves.iter().map(|half| hex(half).into_bytes()));
+        traces.extend(halves.iter().map(|half| hex(half).to_uppercase().into_bytes()));
+        traces
+    }
+
+    fn occurrences(memory: &[Vec<u8>], trace: &[u8]) -> usize {
+        let count = |area: &Vec<u8>| {
+            let begins = area.iter().enumerate().filter(|(_, octet)| **octet == trace[0]);
+            begins.filter(|(at, _)| area[*at..].starts_with(trace)).count()
+        };
+        memory.iter().map(count).sum()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn i5_no_key_of_an_execution_is_left_in_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let trust_domain = TrustDomain::new("example.org").unwrap();
+        let now = clock::now().unwrap();
+        let domain = Domain::init(&directory.path().join("domain"), &trust_domain, now).unwrap();
+        for (who, execution_ca) in [("seb", true), ("sandbox", false)] {
+            let grant = Grant::new(id(who), directory.path().join(who), Duration::from_secs(3600), execution_ca);
+            domain.issue(grant, now).unwrap();
+        }
+        let server = folder::open(&directory.path().join("sandbox")).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut incoming = tls::incoming(listener, server, &[HTTP11], Limits::default()).unwrap();
+        let address = incoming.local_addr();
+        tokio::spawn(async move {
+            while let Some(mut connection) = incoming.next().await {
+                tokio::spawn(async move {
+                    assert!(connection.peer().mutation().is_some());
+                    assert_eq!(connection.read_u8().await?, b'?');
+                    connection.write_all(b"!").await?;
+                    connection.flush().await?;
+                    connection.read_u8().await
+                });
+            }
+        });
+        let first = format!("{}|{address}", directory.path().join("seb").display());
+        tokio::task::spawn_blocking(move || watch(&first)).await.unwrap();
+    }
+
+    fn watch(first: &str) {
+        let mut watched = Watched::start(first);
+        let mut scalars = Vec::new();
+        for _ in 0..WATCHED {
+            let said = watched.says();
+            let hex = said.strip_prefix("minted ").unwrap();
+            let certificate = base16ct::lower::decode_vec(hex).unwrap();
+            let certificate = Certificate::from_der(&certificate).unwrap();
+            let info = certificate.tbs_certificate().subject_public_key_info();
+            let point = info.subject_public_key.raw_bytes().to_vec();
+            let scalar = find_scalar(&watched.memory(), &point).expect("the key is there while the identity is alive");
+            watched.go_on();
+            assert_eq!(watched.says(), "connected");
+            // Its own public key has been computed from it, so that what follows looks for the right thing.
+            assert_eq!(public_key(&scalar), Some(point));
+            let memory = watched.memory();
+            assert!(traces(&scalar).iter().any(|trace| occurrences(&memory, trace) > 0), "in use, and not found");
+            scalars.push(scalar);
+            watched.go_on();
+        }
+        assert_eq!(watched.says(), "gone");
+        let memory = watched.memory();
+        for (number, scalar) in scalars.iter().enumerate() {
+            for (form, trace) in traces(scalar).iter().enumerate() {
+                assert_eq!(occurrences(&memory, trace), 0, "identity {number} in the form {form}");
+            }
+        }
+    }
+}
