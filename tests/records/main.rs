@@ -8,12 +8,17 @@ mod world;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::fs;
     use std::path::{Path, PathBuf};
     use std::process::{Command, Output};
 
+    use seb::contract::Json;
     use seb::decision::Decision;
+    use seb::digest::Digest;
     use seb::reason::Reason;
+    use seb::record::{Kind, ReplayError, Replayed, Statement, replay};
+    use seb::store::Store;
     use serde_json::Value;
     use sqlx::{Connection, SqliteConnection};
     use tempfile::TempDir;
@@ -164,7 +169,7 @@ mod tests {
         assert_eq!(shown["body"]["grade"], "atomic");
         let digest = shown["artefacts"][0]["digest"].as_str().unwrap();
         let artefact = log.on_store(&["artefact", digest]);
-        assert_eq!(seb::digest::Digest::of(&artefact.stdout).to_string(), digest);
+        assert_eq!(Digest::of(&artefact.stdout).to_string(), digest);
         assert_eq!(log.on_store(&["show", "99"]).status.code(), Some(2));
         assert_eq!(log.run(&["list"]).status.code(), Some(2), "neither store nor file");
         assert_eq!(log.run(&["verify", "--store", "nothing.db"]).status.code(), Some(2));
@@ -261,5 +266,87 @@ mod tests {
         fs::write(log.folder.path().join("bare.jsonl"), log.export(&["--without-artefacts"])).unwrap();
         let bare = log.run(&["replay", "--file", "bare.jsonl"]);
         assert!(!holds(&bare) && text(&bare).contains("is not there"), "{}", text(&bare));
+    }
+
+    /// The statement of a record, and the artefacts that it names.
+    async fn taken(log: &Log, number: u64) -> (Statement, BTreeMap<Digest, Vec<u8>>) {
+        let store = &log.world.store;
+        let statement = Statement::from_envelope(&store.record(number).await.unwrap().unwrap().envelope).unwrap();
+        let mut artefacts = BTreeMap::new();
+        for reference in &statement.artefacts {
+            let artefact = store.artefact(reference.digest).await.unwrap().unwrap();
+            artefacts.insert(reference.digest, artefact.octets().to_vec());
+        }
+        (statement, artefacts)
+    }
+
+    fn replayed(statement: &Statement, artefacts: &BTreeMap<Digest, Vec<u8>>) -> Result<Replayed, ReplayError> {
+        replay(statement, &mut |digest| artefacts.get(digest).cloned())
+    }
+
+    #[tokio::test]
+    async fn i7_a_replay_takes_the_very_artefacts_and_facts() {
+        let log = Log::new().await;
+        for number in [3, 5, 9, 10] {
+            let (statement, artefacts) = taken(&log, number).await;
+            assert_eq!(replayed(&statement, &artefacts), Ok(Replayed::Equal));
+            assert!(artefacts.len() >= 4, "{number}");
+            for digest in artefacts.keys() {
+                let mut fewer = artefacts.clone();
+                fewer.remove(digest);
+                let error = replayed(&statement, &fewer).unwrap_err();
+                assert!(matches!(error, ReplayError::Missing { digest: missing, .. } if missing == *digest), "{error}");
+                let mut forged = artefacts.clone();
+                forged.get_mut(digest).unwrap().push(0);
+                assert_eq!(replayed(&statement, &forged), Err(ReplayError::Forged(*digest)));
+            }
+        }
+        // Facts that were changed give another decision, or are no facts.
+        let (statement, artefacts) = taken(&log, 3).await;
+        let text = statement.body.to_canonical();
+        for (from, to) in [
+            ("\"age_ms\":20", "\"age_ms\":5000"),
+            ("\"consumed\":0", "\"consumed\":1"),
+            ("\"/replicas\":20", "\"/replicas\":21"),
+            ("\"now\":\"2026-11-24T09:30:00Z\"", "\"now\":\"2027-11-24T09:30:00Z\""),
+            ("\"ordinal\":1", "\"ordinal\":2"),
+            ("\"status\":\"proven\"", "\"status\":\"broken\""),
+        ] {
+            assert!(text.contains(from), "{from}");
+            let mut changed = statement.clone();
+            changed.body = Json::parse(text.replace(from, to).as_bytes()).unwrap();
+            assert!(replayed(&changed, &artefacts).is_err(), "{to}");
+        }
+        // Another bundle than the recorded one, and a record of another kind.
+        let mut changed = statement.clone();
+        let Some(bundle) = statement.body.get("certified").and_then(|by| by.get("bundle")?.as_str()) else { panic!() };
+        let other = Digest::of(b"other").to_string();
+        changed.body = Json::parse(text.replace(bundle, &other).as_bytes()).unwrap();
+        assert_eq!(replayed(&changed, &artefacts), Err(ReplayError::Bundle));
+        let (outcome, _) = taken(&log, 4).await;
+        assert_eq!(replayed(&outcome, &artefacts), Err(ReplayError::Kind(Kind::Outcome)));
+    }
+
+    #[tokio::test]
+    async fn i7_large_facts_are_an_artefact_and_are_replayed_all_the_same() {
+        let log = Log::new().await;
+        log.world.run_with_large_facts(5).await;
+        let (statement, artefacts) = taken(&log, 11).await;
+        assert!(statement.body.get("facts").and_then(Json::as_str).is_some(), "a digest in their place");
+        assert_eq!(replayed(&statement, &artefacts), Ok(Replayed::Equal));
+        let replayed = log.on_store(&["replay"]);
+        assert!(holds(&replayed), "{}", text(&replayed));
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_to_be_kept_is_said_to_be() {
+        let log = Log::new().await;
+        log.world.refuse(&vec![0x30; 200_000]).await;
+        let (statement, artefacts) = taken(&log, 11).await;
+        assert!(artefacts.is_empty());
+        assert_eq!(replayed(&statement, &artefacts), Ok(Replayed::NotKept));
+        let replayed = log.on_store(&["replay", "--output", "json"]);
+        assert!(holds(&replayed));
+        assert_eq!(json(&replayed)["not_kept"], 1);
     }
 }

@@ -206,6 +206,16 @@ impl World {
         decision
     }
 
+    /// Denies, over a live state of 20 KiB.
+    pub async fn run_with_large_facts(&self, serial: u8) {
+        let (mut facts, octets, bundle) = self.facts(serial, &contract(), 20, 7);
+        let LiveState::Present { fields, .. } = &mut facts.observed.live else { panic!() };
+        fields.insert("/notes".parse().unwrap(), Some(Json::from("x".repeat(20_000))));
+        let decision = evaluate(&facts);
+        let draft = record::decision(&facts, &decision, self.context(octets, bundle)).unwrap();
+        self.store.append(draft).await.unwrap();
+    }
+
     /// Appends a denial whose words are not those of the decision.
     pub async fn run_falsely(&self, serial: u8, replicas: i64) {
         let (facts, octets, bundle) = self.facts(serial, &contract(), replicas, 3);
