@@ -99,10 +99,9 @@ fn what_is_done_by_hand_does_what_it_shows() {
     shown.retain(|it| !it.command.starts_with("cargo build") && !it.command.starts_with("PATH="));
     assert!(shown.len() > 20, "only {} commands were found", shown.len());
     let binaries = Path::new(env!("CARGO_BIN_EXE_seb")).parent().unwrap();
-    let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap());
+    let path = format!("PATH='{}':$PATH\n", binaries.display());
     let output = Command::new("bash")
-        .args(["-c", &here(&script(&shown))])
-        .env("PATH", path)
+        .args(["-c", &(path + &here(&script(&shown)))])
         .current_dir(folder.path())
         .stdin(Stdio::null())
         .output()
