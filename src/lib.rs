@@ -16,15 +16,24 @@
 //! | [`execution`] | what follows in one execution, after each thing that can happen? |
 //! | [`decision`] | may this call be made, and if not, for which reasons? |
 //! | [`ceiling`] | what may no certificate exceed, however valid? |
-//! | [`epoch`] | what has the authority revoked, and how old is that knowledge? |
 //! | [`epoch_envelope`] | did a trusted authority sign this epoch statement? |
+//! | [`epoch`] | what has the authority revoked, and how old is that knowledge? |
 //! | [`attribute_certificate`] | who certified what, for whom, until when? |
 //! | [`contract`] | which exact call, with which values free to choose, from which baseline? |
 //! | [`reason`] | the closed list of reasons for a refusal, in the order in which they are answered |
 //! | [`digest`], [`timestamp`] | the two values that everything else is made of |
 //!
-//! [`cli`] is what the two binaries parse and print; [`sab`] is the reference authority.
-//! [`store`] keeps records and what else must not be forgotten. [`cli`] is what the two binaries parse and print.
+//! What runs is built on that:
+//!
+//! - [`runtime`] puts a broker together from its configuration.
+//! - [`broker`] performs executions; [`reconcile`] settles those whose end is not known.
+//! - [`fence`] is what no revoked call passes, and [`epochs`] the stream that closes it.
+//! - [`store`] keeps records, and what else must not be forgotten.
+//! - [`target`] is what is changed, and how: the sandbox.
+//! - [`identity`], [`tls`], [`key`]: who somebody is, and the identities that exist for one mutation.
+//! - [`grpc`], [`http`], [`proto`]: the API, metrics and health.
+//! - [`sab`] is the reference authority.
+//! - [`cli`], [`config`], [`telemetry`], [`clock`]: the two binaries, and what they are told and tell.
 
 pub mod attribute_certificate;
 pub mod broker;

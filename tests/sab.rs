@@ -7,7 +7,6 @@ mod world;
 use seb::attribute_certificate::{AdmissionPath, Tier, authenticate, parse, profile};
 use seb::clock;
 use seb::contract::Contract;
-use seb::digest::Digest;
 use seb::record::{Kind, Statement};
 use seb::sab::epochs::Revocation;
 use seb::sab::ledger::State;
@@ -42,7 +41,7 @@ async fn i1_an_admission_is_recorded_with_everything_before_the_certificate_leav
 
     let statement = newest(&world).await;
     assert_eq!(statement.kind, Kind::Admission);
-    assert_eq!(statement.about.certificate, Some(Digest::of(&certificate)));
+    assert_eq!(statement.about.certificate, Some(parse(&certificate).unwrap().digest().unwrap()));
     // Everything that the decision can be derived again from is kept: proposal, live state, evidence, contract,
     // certificate, policies.
     assert_eq!(statement.artefacts.len(), 6);

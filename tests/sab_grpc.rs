@@ -395,7 +395,7 @@ async fn i2_revoke_waits_for_the_lease_of_a_broker_that_says_nothing() {
 async fn i2_a_restart_takes_nothing_back() {
     let world = World::new().await;
     let admitted = world.propose("agent", SCALE).await.unwrap();
-    let certificate = seb::digest::Digest::of(&admitted.certificate);
+    let certificate = parse(&admitted.certificate).unwrap().digest().unwrap();
     world.revoke("operator", What::Certificate(certificate.to_string())).await.unwrap();
     let mut before = world.listen("broker").await.unwrap();
     let newest = before.next().await;
