@@ -21,8 +21,8 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## Watch the whole idea work, on this machine, with nothing installed
-	@scripts/demo
+demo: ## Watch the whole idea work, with nothing installed; KEEP=1 leaves it running
+	@scripts/demo $(if $(KEEP),--keep)
 
 .PHONY: test
 test: ## Run every stage below; ends with one line of totals
