@@ -72,14 +72,16 @@ fn every_default_policy_is_tested() {
 /// The text without the policy of this id.
 fn without(text: &str, id: &str) -> String {
     let start = text.find(&format!("@id(\"{id}\")")).unwrap();
-    let length = text[start..].find(";\n").unwrap() + 2;
-    format!("{}{}", &text[..start], &text[start + length..])
+    let (before, rest) = text.split_at(start);
+    let (_, after) = rest.split_once(";\n").unwrap();
+    format!("{before}{after}")
 }
 
 #[test]
 fn most_restrictive_policy_wins() {
     let permit = "@id(\"p\") @tier(\"low\") permit (principal, action, resource);";
-    let ask = "@id(\"a\") @effect(\"approval\") @tier(\"high\") @message(\"look\") forbid (principal, action, resource);";
+    let ask =
+        "@id(\"a\") @effect(\"approval\") @tier(\"high\") @message(\"look\") forbid (principal, action, resource);";
     let refuse = "@id(\"r\") @message(\"never\") forbid (principal, action, resource);";
     let outcome = |parts: &[&str]| {
         let verdict = decide(&parts.join("\n"));
@@ -122,14 +124,26 @@ fn what_is_wrong_with_a_policy_is_said_with_its_line() {
         ("@tier(\"low\") permit (principal, action, resource);", "a.cedar:1: needs `@id"),
         ("\n@id(\"p\")\npermit (principal, action, resource);", "a.cedar:2: `p` needs `@tier`"),
         ("@id(\"p\") @tier(\"huge\") permit (principal, action, resource);", "`p`: `@tier` must be"),
-        ("@id(\"p\") @effect(\"approval\") @tier(\"low\") permit (principal, action, resource);", "only stand on a `forbid`"),
-        ("@id(\"p\") @effect(\"ask\") @tier(\"low\") @message(\"m\") forbid (principal, action, resource);", "can only be `approval`"),
+        (
+            "@id(\"p\") @effect(\"approval\") @tier(\"low\") permit (principal, action, resource);",
+            "only stand on a `forbid`",
+        ),
+        (
+            "@id(\"p\") @effect(\"ask\") @tier(\"low\") @message(\"m\") forbid (principal, action, resource);",
+            "can only be `approval`",
+        ),
         ("@id(\"p\") forbid (principal, action, resource);", "`p` needs `@message`"),
         ("@id(\"p\") @level(\"low\") permit (principal, action, resource);", "`@level` is no annotation"),
         ("@id(\"p\") @tier(\"low\") permit (principal == ?principal, action, resource);", "is a template"),
-        ("\n@id(\"p\") @tier(\"low\") permit (principal, action, resource) when { context.usess == 1 };", "a.cedar:2: "),
+        (
+            "\n@id(\"p\") @tier(\"low\") permit (principal, action, resource) when { context.usess == 1 };",
+            "a.cedar:2: ",
+        ),
         ("@id(\"p\") @tier(\"low\") permit (principal, action == Action::\"dlete\", resource);", "dlete"),
-        ("@id(\"p\") @tier(\"low\") permit (principal, action, resource) when { context.uses == \"1\" };", "a.cedar:1: "),
+        (
+            "@id(\"p\") @tier(\"low\") permit (principal, action, resource) when { context.uses == \"1\" };",
+            "a.cedar:1: ",
+        ),
         // A warning, for Cedar: it can never apply.
         ("@id(\"p\") @tier(\"low\") permit (principal, action, resource) when { false };", "a.cedar:1: "),
         (

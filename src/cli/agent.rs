@@ -26,6 +26,8 @@ const MAX_CERTIFICATE: u64 = 4 * 1024 * 1024;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Propose a change to the authority; if it is admitted, the certificate is the answer
+    Propose(Box<super::proposals::Propose>),
     /// Perform what a certificate admits, or ask whether it would be performed
     ///
     /// Exit status: 0 it was performed (or, with --check, it would be), 1 it was refused or failed and nothing was
@@ -95,10 +97,10 @@ fn assignment(text: &str) -> Result<Assignment, String> {
 
 impl Command {
     pub(super) fn run(self, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
-        let runtime = runtime()?;
         match self {
-            Self::Execute(command) => runtime.block_on(command.run(format, out)),
-            Self::Status(command) => runtime.block_on(command.run(format, out)),
+            Self::Propose(command) => command.run(format, out),
+            Self::Execute(command) => runtime()?.block_on(command.run(format, out)),
+            Self::Status(command) => runtime()?.block_on(command.run(format, out)),
         }
     }
 }

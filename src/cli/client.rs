@@ -28,7 +28,7 @@ pub(super) const MAX_ANSWER: usize = 9 * 1024 * 1024;
 #[derive(Debug, Clone, Args)]
 pub(super) struct Connection {
     /// The server
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7443")]
+    #[arg(long, value_name = "HOST:PORT")]
     server: HostPort,
     /// The server's SPIFFE ID; no other one is talked to
     #[arg(long, value_name = "SPIFFE_ID", value_parser = spiffe_id)]

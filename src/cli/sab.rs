@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{Exit, Output, issue, sab_policy};
+use super::{Exit, Output, issue, proposals, sab_policy, sab_serve};
 
 /// Sovereign Assurance Boundary, the reference authority: admits proposals by signing certificates
 #[derive(Debug, Parser)]
@@ -20,6 +20,16 @@ pub struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Topic {
+    /// Serve the authority
+    Serve(sab_serve::Serve),
+    /// Look at configurations
+    #[command(subcommand)]
+    Config(sab_serve::Config),
+    /// Revoke, and wait until nothing that it covers starts any more
+    Revoke(Box<sab_serve::Revoke>),
+    /// Look at proposals, of all agents
+    #[command(subcommand)]
+    Proposals(proposals::Proposals),
     /// Issue an attribute certificate over a contract, from files and without a server
     Issue(Box<issue::Command>),
     /// Look at policy sets
@@ -40,6 +50,10 @@ impl Command {
     pub fn run(self, out: &mut impl Write) -> anyhow::Result<Exit> {
         match self.topic {
             Topic::Issue(command) => command.run(self.output.format, out),
+            Topic::Serve(command) => command.run(self.output.format, out),
+            Topic::Config(command) => command.run(self.output.format, out),
+            Topic::Revoke(command) => command.run(self.output.format, out),
+            Topic::Proposals(command) => command.run(self.output.format, out),
             Topic::Policy(command) => command.run(self.output.format, out),
             Topic::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "sab", out);

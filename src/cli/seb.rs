@@ -23,7 +23,7 @@ pub struct Command {
 enum Topic {
     /// Run a broker
     Broker(broker::Command),
-    /// Execute as an agent what was certified, and see how it stands
+    /// Act as an agent: propose, execute what was certified, and see how it stands
     #[command(subcommand)]
     Agent(agent::Command),
     /// Check the broker's configuration

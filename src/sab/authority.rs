@@ -91,8 +91,8 @@ impl Authority {
     pub fn read(key: &Path, chain: &Path) -> Result<Self, AuthorityError> {
         let signing = read_key(key)?;
         let text = read_text(chain)?;
-        let certificates = read_certificates(&text)
-            .map_err(|problem| AuthorityError::Chain { path: chain.to_owned(), problem })?;
+        let certificates =
+            read_certificates(&text).map_err(|problem| AuthorityError::Chain { path: chain.to_owned(), problem })?;
         Self::new(signing, certificates)
     }
 

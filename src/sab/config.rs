@@ -84,6 +84,16 @@ impl SabConfig {
         config::load(path, Self::read)
     }
 
+    /// What is wrong with the policies that it names, which does not keep the authority from starting: it then refuses
+    /// every proposal, and revokes as ever.
+    pub fn policy_faults(&self) -> Vec<String> {
+        match PolicyFiles::read(&self.policies).map(|files| files.load()) {
+            Ok(Ok(_)) => Vec::new(),
+            Ok(Err(faults)) => faults.iter().map(ToString::to_string).collect(),
+            Err(error) => vec![chain(&error)],
+        }
+    }
+
     /// What the configuration consists of, for its documentation.
     pub fn describe() -> Vec<KeyDoc> {
         config::describe(Self::read)
@@ -111,8 +121,7 @@ impl SabConfig {
         let timing = root.table("epochs", "How certificates are revoked.", read_timing);
         let bounds = root.table("proposals", "How much the authority takes on.", read_bounds);
         let roles = root.table("roles", "Who may call what, by SPIFFE ID; an empty list admits nobody.", |table| {
-            let mut role =
-                |name: &str, meaning: &str| table.default(name, ListOf(Ids, MAX_NAMED), "[]", meaning);
+            let mut role = |name: &str, meaning: &str| table.default(name, ListOf(Ids, MAX_NAMED), "[]", meaning);
             let agents = role("agents", "Who may propose.");
             let operators = role("operators", "Who may revoke, and see every proposal.");
             Some(Roles { agents: agents?, operators: operators?, ..Roles::default() })
@@ -147,8 +156,7 @@ impl StoreConfig {
         let records = table.required("records", PathTo::NewFile, meaning);
         let meaning = "The SQLite database of epochs and proposals; it is created if it is missing.";
         let ledger = table.required("ledger", PathTo::NewFile, meaning);
-        let meaning =
-            "The private key that signs records, in PEM; it is created, readable for its owner alone, if it is missing.";
+        let meaning = "The private key that signs records, in PEM; it is created, readable for its owner alone, if it is missing.";
         let record_key = table.required("record_key", PathTo::NewFile, meaning);
         let (records, ledger, record_key) = (records?, ledger?, record_key?);
         if records == ledger || records == record_key || ledger == record_key {
@@ -183,19 +191,7 @@ fn read_authority(table: &mut Table<'_>) -> Option<Option<PathBuf>> {
 
 fn read_policies(table: &mut Table<'_>) -> Option<PathBuf> {
     let meaning = "The folder with the policies, `*.cedar`; they are read again on SIGHUP.";
-    let folder = table.required("folder", PathTo::Folder, meaning)?;
-    if table.files() == Files::Ignore {
-        return Some(folder);
-    }
-    let faults = match PolicyFiles::read(&folder).map(|files| files.load()) {
-        Ok(Ok(_)) => return Some(folder),
-        Ok(Err(faults)) => faults.iter().map(ToString::to_string).collect(),
-        Err(error) => vec![chain(&error)],
-    };
-    for fault in faults {
-        table.refuse::<()>("folder", fault, Some("`sab policy check` looks at policies alone"));
-    }
-    None
+    table.required("folder", PathTo::Folder, meaning)
 }
 
 fn read_timing(table: &mut Table<'_>) -> Option<Timing> {
@@ -233,12 +229,7 @@ fn read_bounds(table: &mut Table<'_>) -> Option<Bounds> {
     let meaning = "The longest validity of a certificate, whatever policies say.";
     let max_validity = time("max_validity", "1s", "365d", "\"30d\"", meaning);
     let read = time("read_timeout", "10ms", "1m", "\"5s\"", "The longest wait for the live state of one object.");
-    Some(Bounds {
-        pending_per_agent: pending_per_agent?,
-        pending: pending?,
-        max_validity: max_validity?,
-        read: read?,
-    })
+    Some(Bounds { pending_per_agent: pending_per_agent?, pending: pending?, max_validity: max_validity?, read: read? })
 }
 
 /// Whether no target is there twice, and each is for a broker that hears of revocations.

@@ -5,6 +5,7 @@
 //! records, and nothing is issued from here.
 
 use std::fmt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -193,9 +194,12 @@ impl Ledger {
     /// # Errors
     /// It cannot be opened, or a newer program made it.
     pub async fn open(path: &Path) -> Result<Self, LedgerError> {
+        // For the owner alone; what SQLite puts beside it has the same mode.
+        let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        made.map_err(|error| database(path, sqlx::Error::Io(error)))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
+            .create_if_missing(false)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
@@ -309,7 +313,8 @@ impl Ledger {
     /// # Errors
     /// See [`LedgerError`].
     pub async fn overdue(&self, now: Timestamp) -> Result<Vec<Entry>, LedgerError> {
-        let select = "SELECT * FROM proposals WHERE state = 'pending' AND expires_at <= ?1 ORDER BY expires_at LIMIT 100";
+        let select =
+            "SELECT * FROM proposals WHERE state = 'pending' AND expires_at <= ?1 ORDER BY expires_at LIMIT 100";
         let rows = self.answer(query(select).bind(millis(now)).fetch_all(&self.pool)).await?;
         rows.iter().map(|row| self.entry(row).map(|(_, entry)| entry)).collect()
     }

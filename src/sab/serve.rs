@@ -114,8 +114,7 @@ impl Sab {
         let server = Server::bind(&config.grpc, &identities).await.what("the API cannot listen")?;
         let http = http::Server::bind(config.http.listen).await.what("metrics and health cannot listen")?;
         let airlock = Arc::new(airlock);
-        let sab =
-            Self { config, server, http, airlock, epochs, ledger, store, registry, metrics, grpc_metrics };
+        let sab = Self { config, server, http, airlock, epochs, ledger, store, registry, metrics, grpc_metrics };
         sab.gauges();
         Ok(sab)
     }
@@ -203,7 +202,10 @@ impl Background {
         let reloaded = match PolicyFiles::read(&self.policies) {
             Ok(files) => self.airlock.reload(&files).await,
             Err(error) => {
-                tracing::error!(error = &error as &dyn Error, "the policies cannot be read; those of before stay in force");
+                tracing::error!(
+                    error = &error as &dyn Error,
+                    "the policies cannot be read; those of before stay in force"
+                );
                 return;
             }
         };
@@ -252,7 +254,10 @@ async fn authority(folder: &Path) -> Result<watch::Receiver<Arc<Authority>>, Sab
                 Ok(next) if next.id() == sender.borrow().id() => drop(sender.send_replace(Arc::new(next))),
                 Ok(_) => tracing::error!("the key of the authority is another authority's now; the one before stays"),
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn Error, "the key of the authority cannot be used; the one before stays");
+                    tracing::error!(
+                        error = &error as &dyn Error,
+                        "the key of the authority cannot be used; the one before stays"
+                    );
                 }
             }
             if sender.is_closed() {
@@ -287,8 +292,11 @@ async fn open_store(config: &SabConfig, identities: &Identities) -> Result<Sqlit
     let store = Sqlite::open(Options::new(&config.store.records), key).await.what("the records cannot be opened")?;
     if store.head().await.what("the records cannot be read")?.is_none() {
         let identity = Arc::clone(&identities.borrow());
-        let binding =
-            KeyBinding { broker: identity.id().clone(), key: public, time: clock::now().what("the clock cannot be used")? };
+        let binding = KeyBinding {
+            broker: identity.id().clone(),
+            key: public,
+            time: clock::now().what("the clock cannot be used")?,
+        };
         let own = read_key(&config.identity.folder.join("key.pem")).what("the identity's key cannot be used")?;
         let proof = own.sign(&binding.to_be_signed()).what("the identity's key did not sign")?;
         let chain = identity.svid().chain().iter().map(|der| der.to_vec()).collect();

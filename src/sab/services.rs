@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use base64ct::{Base64, Encoding};
 use futures::Stream;
+use futures::StreamExt;
 use spiffe::SpiffeId;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use futures::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 

@@ -128,7 +128,9 @@ pub fn timing() -> Timing {
 /// Issues an SVID to the folder of this name.
 pub fn grant(domain: &Domain, folder: &Path, name: &str, id_text: &str) -> PathBuf {
     let folder = folder.join(name);
-    domain.issue(Grant::new(id(id_text), folder.clone(), Duration::from_secs(3600), false), clock::now().unwrap()).unwrap();
+    domain
+        .issue(Grant::new(id(id_text), folder.clone(), Duration::from_secs(3600), false), clock::now().unwrap())
+        .unwrap();
     folder
 }
 
@@ -140,7 +142,8 @@ impl World {
     pub async fn with(policies: &PolicyFiles) -> Self {
         let folder = TempDir::new().unwrap();
         let directory = folder.path().join("domain");
-        let domain = Domain::init(&directory, &TrustDomain::new("example.org").unwrap(), clock::now().unwrap()).unwrap();
+        let domain =
+            Domain::init(&directory, &TrustDomain::new("example.org").unwrap(), clock::now().unwrap()).unwrap();
         grant(&domain, folder.path(), "sab", SAB);
         Self::open(folder, domain, policies).await
     }

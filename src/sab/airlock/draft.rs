@@ -37,7 +37,17 @@ pub(super) fn decided(decided: &Decided, authority: &SpiffeId) -> Result<Draft, 
         ("evidence", digest_of(artefacts.get(2))),
     ]);
     let body = body(entry, [("facts", epochs), ("broker", optional(decided.broker.as_ref()))]);
-    Ok(Draft { artefacts, ..draft(entry, authority, entry.proposed_at, body, decided.proposal.resources().first().and_then(|it| it.paths().into_iter().next()), Some(decided)) })
+    Ok(Draft {
+        artefacts,
+        ..draft(
+            entry,
+            authority,
+            entry.proposed_at,
+            body,
+            decided.proposal.resources().first().and_then(|it| it.paths().into_iter().next()),
+            Some(decided),
+        )
+    })
 }
 
 /// The draft of the record that says that nobody decided on a proposal in time.

@@ -255,7 +255,9 @@ impl<S: Store> Airlock<S> {
             Some(_) => {}
         }
         if revoked.holders.contains(&decided.entry.holder) {
-            return refuse("all certificates of this agent are revoked, also new ones: ask who runs the authority".into());
+            return refuse(
+                "all certificates of this agent are revoked, also new ones: ask who runs the authority".into(),
+            );
         }
         if revoked.targets.contains(&target.name) {
             return refuse(format!("all certificates for `{}` are revoked, also new ones", target.name));

@@ -109,10 +109,19 @@ impl Epochs {
         let id = authority.borrow().id().clone();
         let machine = Machine::new(id, timing, brokers, durable.clone());
         let (state, state_receiver) = watch::channel(Arc::new(durable));
-        let (newest, newest_receiver) = watch::channel(Arc::new(Signed { sequence: 0, envelope: vec![], chain: vec![] }));
+        let (newest, newest_receiver) =
+            watch::channel(Arc::new(Signed { sequence: 0, envelope: vec![], chain: vec![] }));
         let (commands, receiver) = mpsc::channel(QUEUE);
-        let mut task =
-            Task { machine, ledger, authority, started: Instant::now(), newest, state, waiting: Vec::new(), clock: now };
+        let mut task = Task {
+            machine,
+            ledger,
+            authority,
+            started: Instant::now(),
+            newest,
+            state,
+            waiting: Vec::new(),
+            clock: now,
+        };
         match policies {
             Some(digest) => task.policies(digest).await?,
             // Nothing is admitted; what was admitted before stays as good as it was.
@@ -251,7 +260,8 @@ impl Task {
             },
             Command::Open(broker, answer) => {
                 let known = self.machine.knows(&broker);
-                let opened = if known { Ok(self.machine.opened(broker)) } else { Err(EpochError::UnknownBroker(broker)) };
+                let opened =
+                    if known { Ok(self.machine.opened(broker)) } else { Err(EpochError::UnknownBroker(broker)) };
                 if let Err(Ok(stream)) = answer.send(opened) {
                     self.machine.closed(stream, self.moment());
                 }

@@ -1,6 +1,8 @@
 //! What the authority knows of a proposal, as Cedar requests: one for each path of each step.
 
-use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression, Schema};
+use cedar_policy::{
+    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression, Schema,
+};
 use spiffe::SpiffeId;
 
 use super::values::{TooManyPlaces, Values};
@@ -213,10 +215,11 @@ fn entity(
 }
 
 /// Adds the entities that hold `values`; their ids, in the order of [`Values::tags`].
-fn value_entities(of: &str, values: &Values, entities: &mut Vec<Entity>) -> Result<[EntityUid; 4], UnaskableFacts> {
+fn value_entities(of: &str, values: &Values, entities: &mut Vec<Entity>) -> Result<[EntityUid; 5], UnaskableFacts> {
     let uids = [
         uid("Numbers", &format!("least {of}"))?,
         uid("Numbers", &format!("greatest {of}"))?,
+        uid("Integers", of)?,
         uid("Texts", of)?,
         uid("Flags", of)?,
     ];

@@ -85,7 +85,10 @@ impl PolicyFiles {
             if path.extension().is_none_or(|extension| extension != "cedar") {
                 continue;
             }
-            let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| content(&path, "has no name in UTF-8"))?;
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .ok_or_else(|| content(&path, "has no name in UTF-8"))?;
             let mut text = String::new();
             let file = File::open(&path).map_err(io(&path))?;
             file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(io(&path))?;
@@ -158,7 +161,9 @@ impl PolicyFiles {
         let errors = result.validation_errors().map(|error| (error.policy_id(), error.to_string()));
         let warnings = result.validation_warnings().map(|warning| (warning.policy_id(), warning.to_string()));
         for (id, message) in errors.chain(warnings) {
-            let (file, line) = placed.get(AsRef::<str>::as_ref(id)).map_or((String::new(), 0), |(_, file, line)| (file.clone(), *line));
+            let (file, line) = placed
+                .get(AsRef::<str>::as_ref(id))
+                .map_or((String::new(), 0), |(_, file, line)| (file.clone(), *line));
             faults.push(Fault { file, line, message });
         }
         if !faults.is_empty() {

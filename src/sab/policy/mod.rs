@@ -114,7 +114,9 @@ impl Policies {
     /// What the policies say. Every step, and every path that a step touches, has to be permitted.
     pub fn decide(&self, facts: &Facts<'_>) -> Verdict {
         let Some(sets) = &self.sets else {
-            return refused("the authority's policies are broken, so that it admits nothing: ask who runs it".to_owned());
+            return refused(
+                "the authority's policies are broken, so that it admits nothing: ask who runs it".to_owned(),
+            );
         };
         let questions = match facts.questions(&sets.schema) {
             Ok(questions) if !questions.is_empty() => questions,

@@ -86,8 +86,10 @@ pub fn run(policies: &Policies, text: &str) -> Result<Vec<Outcome>, InvalidTable
 impl Case {
     fn run(&self, policies: &Policies, proposals: &BTreeMap<String, Json>) -> Result<Outcome, InvalidTable> {
         let wrong = |problem: String| InvalidTable(format!("case `{}`: {problem}", self.name));
-        let mut proposal =
-            proposals.get(&self.proposal).cloned().ok_or_else(|| wrong(format!("there is no proposal `{}`", self.proposal)))?;
+        let mut proposal = proposals
+            .get(&self.proposal)
+            .cloned()
+            .ok_or_else(|| wrong(format!("there is no proposal `{}`", self.proposal)))?;
         for (pointer, value) in &self.set {
             let replaced = pointer.replace(&mut proposal, value.clone());
             replaced.ok_or_else(|| wrong(format!("`{pointer}` is no place of the proposal")))?;

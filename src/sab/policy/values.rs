@@ -21,6 +21,7 @@ pub(super) struct Values {
     pub(super) open: BTreeSet<String>,
     pub(super) least: BTreeMap<String, i64>,
     pub(super) greatest: BTreeMap<String, i64>,
+    pub(super) integers: BTreeMap<String, BTreeSet<i64>>,
     pub(super) texts: BTreeMap<String, BTreeSet<String>>,
     pub(super) flags: BTreeMap<String, BTreeSet<bool>>,
 }
@@ -102,7 +103,12 @@ impl Values {
     /// The place can hold these values, all of one type, and no others; otherwise it is open.
     fn plain(&mut self, place: &str, values: &[Json]) {
         match of_one_type(values) {
-            Some(Plain::Numbers(numbers)) => self.numbers(place, numbers.first().copied(), numbers.last().copied()),
+            Some(Plain::Numbers(numbers)) => {
+                self.numbers(place, numbers.first().copied(), numbers.last().copied());
+                if let Some(integers) = numbers.iter().map(|number| number.as_integer()).collect() {
+                    self.integers.insert(place.to_owned(), integers);
+                }
+            }
             Some(Plain::Texts(texts)) => {
                 self.texts.insert(place.to_owned(), texts.into_iter().map(str::to_owned).collect());
             }
@@ -110,6 +116,7 @@ impl Values {
                 self.flags.insert(place.to_owned(), flags);
             }
             Some(Plain::Empty) => {
+                self.integers.insert(place.to_owned(), BTreeSet::new());
                 self.texts.insert(place.to_owned(), BTreeSet::new());
             }
             None => {
@@ -183,22 +190,24 @@ fn whole(number: f64) -> i64 {
 pub(super) type Tags = Vec<(String, RestrictedExpression)>;
 
 impl Values {
-    /// The entities' tags, in the order least, greatest, texts, flags.
-    pub(super) fn tags(&self) -> [Tags; 4] {
+    /// The entities' tags, in the order least, greatest, integers, texts, flags.
+    pub(super) fn tags(&self) -> [Tags; 5] {
         let long = |(place, number): (&String, &i64)| (place.clone(), RestrictedExpression::new_long(*number));
+        let integer = |number: &i64| RestrictedExpression::new_long(*number);
         let text = |text: &String| RestrictedExpression::new_string(text.clone());
         let flag = |flag: &bool| RestrictedExpression::new_bool(*flag);
         [
             self.least.iter().map(long).collect(),
             self.greatest.iter().map(long).collect(),
-            self.texts.iter().map(|(at, them)| (at.clone(), RestrictedExpression::new_set(them.iter().map(text)))).collect(),
-            self.flags.iter().map(|(at, them)| (at.clone(), RestrictedExpression::new_set(them.iter().map(flag)))).collect(),
+            sets(&self.integers, integer),
+            sets(&self.texts, text),
+            sets(&self.flags, flag),
         ]
     }
 
     /// The record of the schema's type `Values`, pointing to these entities.
-    pub(super) fn record(&self, entities: &[EntityUid; 4]) -> Tags {
-        let [least, greatest, texts, flags] = entities.clone().map(RestrictedExpression::new_entity_uid);
+    pub(super) fn record(&self, entities: &[EntityUid; 5]) -> Tags {
+        let [least, greatest, integers, texts, flags] = entities.clone().map(RestrictedExpression::new_entity_uid);
         let set = |places: &BTreeSet<String>| {
             RestrictedExpression::new_set(places.iter().cloned().map(RestrictedExpression::new_string))
         };
@@ -207,10 +216,19 @@ impl Values {
             ("open".to_owned(), set(&self.open)),
             ("least".to_owned(), least),
             ("greatest".to_owned(), greatest),
+            ("integers".to_owned(), integers),
             ("texts".to_owned(), texts),
             ("flags".to_owned(), flags),
         ]
     }
+}
+
+/// A tag for each place: a set.
+fn sets<T>(places: &BTreeMap<String, BTreeSet<T>>, element: impl Fn(&T) -> RestrictedExpression + Copy) -> Tags {
+    let set = |(place, them): (&String, &BTreeSet<T>)| {
+        (place.clone(), RestrictedExpression::new_set(them.iter().map(element)))
+    };
+    places.iter().map(set).collect()
 }
 
 #[cfg(test)]
@@ -228,7 +246,9 @@ mod tests {
 
     #[test]
     fn each_place_shows_what_can_stand_in_it() {
-        let value = json(r#"{"a":{"n":1.5,"t":"x","b":true,"z":null,"e":{}},"l":["p","q"],"m":[1,"x"],"o":[{"k":2}],"x/y":0,"w":[]}"#);
+        let value = json(
+            r#"{"a":{"n":1.5,"t":"x","b":true,"z":null,"e":{}},"l":["p","q"],"m":[1,"x"],"o":[{"k":2}],"x/y":0,"w":[]}"#,
+        );
         let values = Values::fixed(&value).unwrap();
         let fields = ["/a/n", "/a/t", "/a/b", "/a/z", "/a/e", "/l", "/m", "/o/0/k", "/x~1y", "/w"];
         assert_eq!(values.fields, set(fields));
@@ -236,6 +256,8 @@ mod tests {
         assert_eq!((values.least["/a/n"], values.greatest["/a/n"]), (1, 2));
         assert_eq!(values.texts["/l"], set(["p", "q"]));
         assert_eq!(values.texts["/w"], set([]));
+        assert_eq!(values.integers.get("/a/n"), None);
+        assert_eq!(values.integers["/o/0/k"], BTreeSet::from([2]));
         assert_eq!(values.flags["/a/b"], BTreeSet::from([true]));
         assert_eq!(values.least.keys().count(), 3);
     }
@@ -255,6 +277,7 @@ mod tests {
         let body = json(r#"{"n":10,"ports":[7,1],"t":"x","f":true,"l":["a"],"mixed":1,"nn":8}"#);
         let values = Values::open_at(&body, &parameters).unwrap();
         assert_eq!((values.least["/n"], values.greatest["/n"]), (3, 50));
+        assert_eq!(values.integers.get("/n"), None);
         assert_eq!((values.least["/ports/0"], values.greatest["/ports/1"]), (7, 2));
         assert_eq!(values.open, set(["/t", "/mixed"]));
         assert_eq!(values.flags["/f"].len(), 2);

@@ -170,8 +170,7 @@ fn baseline(
 
 impl ProposedStep {
     fn to_json(&self, baseline: Json) -> Json {
-        let always =
-            [("name", Json::string(&self.name)), ("mutation", self.mutation.clone()), ("baseline", baseline)];
+        let always = [("name", Json::string(&self.name)), ("mutation", self.mutation.clone()), ("baseline", baseline)];
         let after = self.after.iter().map(|after| ("after", after.clone()));
         let compensation = self.compensation.iter().map(|name| ("compensation", Json::string(name)));
         Json::object(always.into_iter().chain(after).chain(compensation))

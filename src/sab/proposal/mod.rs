@@ -319,7 +319,9 @@ fn steps(wire: Vec<StepWire>) -> Result<Vec<ProposedStep>, InvalidProposal> {
             None => return Err(field(&at("name"), "is missing: where there are several steps, each needs a name")),
         };
         let wish = match step.baseline {
-            None if step.mutation.get("verb").and_then(Json::as_str) == Some(Verb::Create.as_str()) => BaselineWish::Absent,
+            None if step.mutation.get("verb").and_then(Json::as_str) == Some(Verb::Create.as_str()) => {
+                BaselineWish::Absent
+            }
             None => BaselineWish::Exact,
             Some(BaselineWire { mode: Mode::Absent, fields: None }) => BaselineWish::Absent,
             Some(BaselineWire { mode: Mode::Exact, fields: None }) => BaselineWish::Exact,

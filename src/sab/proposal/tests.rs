@@ -33,13 +33,15 @@ fn live(state: &str) -> Live {
 #[test]
 fn scaling_becomes_a_contract_with_what_was_seen() {
     let proposal = Proposal::parse(SCALE).unwrap();
-    let contract =
-        proposal.compile(&[live(r#"{"replicas":3,"image":"a"}"#)], at("2026-11-21T10:00:00.250Z")).unwrap();
+    let contract = proposal.compile(&[live(r#"{"replicas":3,"image":"a"}"#)], at("2026-11-21T10:00:00.250Z")).unwrap();
     let [step] = contract.steps() else { panic!("one step") };
     assert_eq!(step.name().as_str(), "change");
     let Baseline::Fields { identity, version, fields } = step.baseline() else { panic!("fields") };
     assert_eq!((identity.as_str(), version.as_str()), ("uid-1", "4"));
-    assert_eq!(Json::object(fields.iter().map(|(p, v)| (p.to_string(), v.clone()))).to_canonical(), r#"{"/replicas":3}"#);
+    assert_eq!(
+        Json::object(fields.iter().map(|(p, v)| (p.to_string(), v.clone()))).to_canonical(),
+        r#"{"/replicas":3}"#
+    );
     assert_eq!(contract.limits().not_before, at("2026-11-21T10:00:00Z"));
     assert_eq!(contract.limits().not_after, at("2026-11-24T00:00:00Z"));
     assert_eq!(contract.limits().uses, 1);
@@ -104,7 +106,9 @@ fn live_state_that_gives_no_baseline_is_refused() {
     assert_eq!(error(&[], now), Uncompilable::Count { steps: 1, found: 0 });
     assert!(matches!(error(&[live("{}")], now), Uncompilable::NoField { step: 0, .. }));
     assert!(matches!(error(&[live(r#"{"replicas":3}"#)], at("2026-11-24T00:00:01Z")), Uncompilable::Over { .. }));
-    let create = SCALE.replace("verb: merge", "verb: create").replace("    baseline: { mode: fields, fields: [/replicas] }\n", "");
+    let create = SCALE
+        .replace("verb: merge", "verb: create")
+        .replace("    baseline: { mode: fields, fields: [/replicas] }\n", "");
     let create = Proposal::parse(&create).unwrap();
     assert_eq!(create.compile(&[live("{}")], now).unwrap_err(), Uncompilable::Exists { step: 0 });
     assert!(create.compile(&[Live::Absent], now).is_ok());

@@ -196,7 +196,10 @@ mod tests {
         let text = "a: 1\nb: [x, 'true', \"é\", null, ~, -2.5]\nc:\n  d: |\n    * one\n    & two\n  e: {}\n";
         let expected = r#"{"a":1,"b":["x","true","é",null,null,-2.5],"c":{"d":"* one\n& two\n","e":{}}}"#;
         assert_eq!(parse(text), Ok(json(expected)));
-        assert_eq!(parse("until: 2026-11-24T09:30:00Z\nfor: 10m"), Ok(json(r#"{"until":"2026-11-24T09:30:00Z","for":"10m"}"#)));
+        assert_eq!(
+            parse("until: 2026-11-24T09:30:00Z\nfor: 10m"),
+            Ok(json(r#"{"until":"2026-11-24T09:30:00Z","for":"10m"}"#))
+        );
     }
 
     #[test]
