@@ -86,7 +86,13 @@ pub async fn broker(
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_trusted(config.clone(), identities.clone(), trust));
     tasks.spawn(keep_settling(Arc::clone(&broker), config.reconcile_interval, metrics.clone()));
-    tasks.spawn(keep_measuring(Arc::clone(&broker), config.clone(), identities.clone(), metrics.clone(), clock.clone()));
+    tasks.spawn(keep_measuring(
+        Arc::clone(&broker),
+        config.clone(),
+        identities.clone(),
+        metrics.clone(),
+        clock.clone(),
+    ));
     for authority in config.authorities.clone() {
         let follower = Follower {
             broker: Arc::clone(&broker),
@@ -98,12 +104,9 @@ pub async fn broker(
         };
         tasks.spawn(follower.run());
     }
-    let routes = Routes::new(grpc::execution::Service::server(
-        Arc::clone(&broker),
-        metrics,
-        config.grpc.limits.message_octets,
-    ))
-    .add_service(grpc::records::Service::server(Arc::clone(&store)));
+    let routes =
+        Routes::new(grpc::execution::Service::server(Arc::clone(&broker), metrics, config.grpc.limits.message_octets))
+            .add_service(grpc::records::Service::server(Arc::clone(&store)));
     let parts = grpc::serve::Parts {
         routes,
         roles: config.roles.clone(),

@@ -121,9 +121,7 @@ impl Proposals {
                 })?;
                 match answer {
                     Ok(answer) => list(&answer.into_inner().proposals, format, out),
-                    Err(status) => {
-                        failed(&status, format, out)
-                    }
+                    Err(status) => failed(&status, format, out),
                 }
             }
             Self::Show { id, authority, out: file } => {
@@ -140,9 +138,7 @@ impl Proposals {
                         print(&proposal, file.as_ref(), format, out)?;
                         Ok(Exit::Success)
                     }
-                    Err(status) => {
-                        failed(&status, format, out)
-                    }
+                    Err(status) => failed(&status, format, out),
                 }
             }
         }

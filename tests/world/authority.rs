@@ -102,10 +102,10 @@ impl Epochs {
     }
 
     /// Says something else from now on, and waits until a broker has acknowledged it.
-    pub async fn say(&self, change: impl FnOnce(&mut Says)) {
+    pub async fn say<R>(&self, change: impl FnOnce(&mut Says) -> R) {
         let sequence = {
             let mut says = self.state.says.lock().unwrap();
-            change(&mut says);
+            let _ = change(&mut says);
             says.sequence + 1
         };
         self.state.changed.send_replace(());

@@ -125,9 +125,8 @@ level = "warn"
         let clock = Clock::system();
         let (stop, stopped) = oneshot::channel::<()>();
         let (say, said) = oneshot::channel();
-        let listening = move |listening: runtime::Listening| {
-            say.send(listening.grpc).map_err(|_| anyhow::anyhow!("nobody waits"))
-        };
+        let listening =
+            move |listening: runtime::Listening| say.send(listening.grpc).map_err(|_| anyhow::anyhow!("nobody waits"));
         let until = async move { drop(stopped.await) };
         let own = clock.clone();
         // A runtime of its own, as the process has.
