@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
@@ -14,7 +15,7 @@ use tonic::transport::Endpoint;
 use crate::broker::{Broker, Trusted};
 use crate::clock::Clock;
 use crate::config::broker::AuthorityConfig;
-use crate::epoch::{EpochParts, EpochStatement, Succession};
+use crate::epoch::{EpochParts, EpochStatement};
 use crate::epoch_envelope;
 use crate::identity::Identities;
 use crate::proto::sab::v1::epoch_service_client::EpochServiceClient;
@@ -104,15 +105,20 @@ impl<S: Store> Follower<S> {
         let status = |status: tonic::Status| Ended::Stream(Box::new(status));
         // The stream is open when the authority has something to answer to.
         acknowledge.send(EpochAcknowledgement { sequence: 0 }).await.map_err(|_| Ended::Closed)?;
-        let opened = client.stream_epochs(ReceiverStream::new(acknowledgements)).await.map_err(status)?;
-        let mut stream = opened.into_inner();
+        let opening = client.stream_epochs(ReceiverStream::new(acknowledgements));
+        let opened = tokio::time::timeout(SILENCE, opening).await.map_err(|_| Ended::Silent)?;
+        let mut stream = opened.map_err(status)?.into_inner();
         loop {
             let next = tokio::time::timeout(SILENCE, stream.message()).await.map_err(|_| Ended::Silent)?;
             let message = next.map_err(status)?.ok_or(Ended::Closed)?;
             let sequence = self.take(message, durable).await?;
             *statements += 1;
             self.health.clear("epochs");
-            acknowledge.send(EpochAcknowledgement { sequence }).await.map_err(|_| Ended::Closed)?;
+            let acknowledged = acknowledge.send_timeout(EpochAcknowledgement { sequence }, SILENCE).await;
+            acknowledged.map_err(|error| match error {
+                SendTimeoutError::Timeout(_) => Ended::Silent,
+                SendTimeoutError::Closed(_) => Ended::Closed,
+            })?;
         }
     }
 
@@ -127,9 +133,10 @@ impl<S: Store> Follower<S> {
         }
         let (statement, sequence) = (Arc::new(statement.clone()), statement.parts().sequence);
         let applied = self.broker.apply_epoch(Arc::clone(&statement));
-        let succession = applied.map_err(|error| Ended::Refused(error.to_string()))?;
+        applied.map_err(|error| Ended::Refused(error.to_string()))?;
         let content = Content::of(statement.parts());
-        if succession == Succession::Newer && durable.as_ref() != Some(&content) {
+        // Also if it is the same statement once more: it may be in force and not durable yet.
+        if durable.as_ref() != Some(&content) {
             self.keep(&statement, &message.envelope, now).await?;
             *durable = Some(content);
         }

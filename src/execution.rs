@@ -406,3 +406,6 @@ impl Stage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

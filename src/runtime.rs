@@ -48,16 +48,16 @@ pub struct Listening {
     pub id: SpiffeId,
 }
 
-/// Runs a broker until `shutdown`; `listening` is told once it serves.
+/// Runs a broker by `clock` until `shutdown`; `listening` is told once it serves.
 ///
 /// # Errors
 /// Whatever keeps it from starting, or from going on.
 pub async fn broker(
     config: BrokerConfig,
+    clock: Clock,
     shutdown: impl Future<Output = ()> + Send + 'static,
     listening: impl FnOnce(Listening) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let clock = Clock::system();
     let identities = folder::open(&config.identity.folder).await.context("the broker has no identity")?;
     let id = identities.borrow().id().clone();
     let store = Arc::new(store(&config, &identities, &id).await?);

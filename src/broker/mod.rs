@@ -15,7 +15,7 @@ mod inflight;
 mod observe;
 mod run;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use spiffe::SpiffeId;
@@ -147,7 +147,8 @@ impl From<InvalidDraft> for Refused {
     }
 }
 
-type Key = (Digest, UseKey, Digest);
+/// Certificate, use and request; and who asks, by SPIFFE ID and key: what one peer is answered, no other is told.
+type Key = (Digest, UseKey, Digest, SpiffeId, Digest);
 
 /// Performs certified mutations. One value serves all requests.
 pub struct Broker<S> {
@@ -156,8 +157,9 @@ pub struct Broker<S> {
     fence: Arc<Fence>,
     clock_watch: ClockWatch,
     running: InFlight<Key, Result<Answer, Refused>>,
-    /// The mutations between their decision and their outcome.
-    active: Mutex<BTreeSet<MutationId>>,
+    /// The mutations between their decision and their outcome, and how many requests are at each: those that lose the
+    /// claim leave before the one that won it.
+    active: Mutex<BTreeMap<MutationId, usize>>,
     room: Arc<Semaphore>,
 }
 
@@ -198,7 +200,7 @@ impl<S: Store> Broker<S> {
 
     /// Whether this process is still at it.
     pub(crate) fn is_running(&self, mutation: &MutationId) -> bool {
-        self.active().contains(mutation)
+        self.active().contains_key(mutation)
     }
 
     pub(crate) fn store(&self) -> &S {
@@ -209,7 +211,7 @@ impl<S: Store> Broker<S> {
         self.parts.targets.get(name).map(|target| target.driver.as_ref())
     }
 
-    fn active(&self) -> MutexGuard<'_, BTreeSet<MutationId>> {
+    fn active(&self) -> MutexGuard<'_, BTreeMap<MutationId, usize>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -227,7 +229,8 @@ impl<S: Store> Broker<S> {
             }
         };
         let use_key = UseKey::from(presented.request.idempotency_key.clone());
-        let key = (authentic.certified.parts().digest, use_key, presented.request.digest());
+        let request = presented.request.digest();
+        let key = (authentic.certified.parts().digest, use_key, request, peer.id.clone(), peer.key);
         let lead = match self.running.enter(&key) {
             Entry::First(lead) => lead,
             Entry::Waiting(mut running) => {

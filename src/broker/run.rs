@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::clock_watch::ClockWatch;
 use super::{Answer, Broker, Case, Refused};
 use crate::ceiling::Rate;
 use crate::clock::Clock;
@@ -35,20 +36,21 @@ struct Held {
 struct Active<'a, S> {
     broker: &'a Broker<S>,
     mutation: MutationId,
-    entered: bool,
 }
 
 impl<'a, S: Store> Active<'a, S> {
     fn enter(broker: &'a Broker<S>, mutation: &MutationId) -> Self {
-        let entered = broker.active().insert(mutation.clone());
-        Self { broker, mutation: mutation.clone(), entered }
+        *broker.active().entry(mutation.clone()).or_default() += 1;
+        Self { broker, mutation: mutation.clone() }
     }
 }
 
 impl<S> Drop for Active<'_, S> {
     fn drop(&mut self) {
-        if self.entered {
-            self.broker.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.mutation);
+        let mut active = self.broker.active.lock().unwrap_or_else(PoisonError::into_inner);
+        match active.get_mut(&self.mutation) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(active.remove(&self.mutation)),
         }
     }
 }
@@ -184,6 +186,8 @@ impl<S: Store> Broker<S> {
         let fence = CallFence {
             fence: &self.fence,
             clock: &self.parts.clock,
+            clock_watch: &self.clock_watch,
+            max_clock_skew_ms: self.knowledge().max_clock_skew_ms,
             terms: call.terms().clone(),
             bounds: self.knowledge().freshness(),
         };
@@ -239,10 +243,13 @@ impl<S: Store> Broker<S> {
     }
 }
 
-/// The fence of one call: not revoked, knowledge fresh, deadline not passed, at the moment of the write.
+/// The fence of one call: not revoked, knowledge fresh, deadline not passed by a clock that was not stepped, at the
+/// moment of the write.
 struct CallFence<'a> {
     fence: &'a Fence,
     clock: &'a Clock,
+    clock_watch: &'a ClockWatch,
+    max_clock_skew_ms: u32,
     terms: Terms,
     bounds: FreshnessBounds,
 }
@@ -254,6 +261,10 @@ impl target::Fence for CallFence<'_> {
             let detail = format!("the deadline was {}, and it is {now}", self.terms.deadline());
             return Err(Denial::new(Reason::DeadlinePassed, detail));
         }
-        self.fence.pass(self.terms.revocable(), now, self.clock.monotonic_ms(), self.bounds, write)
+        let monotonic_ms = self.clock.monotonic_ms();
+        if self.clock_watch.stepped(now, monotonic_ms, self.max_clock_skew_ms) {
+            return Err(Denial::new(Reason::ClockSkew, "the broker's clock was stepped after the decision"));
+        }
+        self.fence.pass(self.terms.revocable(), now, monotonic_ms, self.bounds, write)
     }
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{BAD, Exit, Format, ended, runtime};
+use crate::clock::Clock;
 use crate::config::broker::BrokerConfig;
 use crate::telemetry;
 
@@ -49,7 +50,7 @@ impl Command {
                 .and_then(|()| out.flush())
                 .context("cannot say where it listens")
             };
-            crate::runtime::broker(config, ended(), say).await
+            crate::runtime::broker(config, Clock::system(), ended(), say).await
         })?;
         Ok(Exit::Success)
     }

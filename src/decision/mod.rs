@@ -118,4 +118,4 @@ fn denials_json(denials: &[Denial]) -> Json {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

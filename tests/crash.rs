@@ -1,0 +1,194 @@
+//! The broker is killed (SIGKILL) again and again, at every durable step and at random points, and restarted each time.
+//! Afterwards the target's own audit log says what was really done:
+//!
+//! - I1: every mutation has an earlier decision record that allowed it, by the identity that the record names;
+//! - I3: no certificate was used more often than it says;
+//! - I6: every decision is settled, once, and as the audit log has it.
+//!
+//! `CRASH_KILLS` and `SOAK_SECONDS` (`make soak`) say for how long.
+
+#[cfg(test)]
+mod world;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use seb::execution::State;
+    use seb::proto::seb::v1::ExecuteRequest;
+    use seb::record::{Decided, Kind, Statement};
+    use serde_json::{Value, json};
+
+    use crate::world::broker::{Process, Settings};
+    use crate::world::{PATIENCE, World};
+
+    /// How many requests are under way when the broker is killed.
+    const TOGETHER: usize = 4;
+
+    /// A number of the environment.
+    fn number(name: &str) -> Option<u64> {
+        #[expect(clippy::disallowed_methods, reason = "how long a soak lasts is for whoever starts it to say")]
+        std::env::var(name).ok().map(|text| text.parse().unwrap())
+    }
+
+    /// xorshift: which kill comes when has to be told again from the seed alone.
+    struct Chance(u64);
+
+    impl Chance {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % bound
+        }
+    }
+
+    /// What can go wrong at the target meanwhile; most of the time nothing does.
+    fn fault(chance: &mut Chance) -> Option<Value> {
+        Some(match chance.below(12) {
+            0 => json!({ "fault": "delay", "milliseconds": 20 }),
+            1 => json!({ "fault": "drop_before" }),
+            2 => json!({ "fault": "drop_after" }),
+            3 => json!({ "fault": "stall_after" }),
+            4 => json!({ "fault": "half_close" }),
+            5 => json!({ "fault": "duplicate" }),
+            _ => return None,
+        })
+    }
+
+    /// New certificates, each for a service of its own.
+    async fn asks(world: &World, round: u64) -> Vec<ExecuteRequest> {
+        let mut asks = Vec::new();
+        for number in 0..TOGETHER {
+            let certificate = world.scale(&format!("s{round}-{number}")).await.set("/deadline_seconds", json!(2));
+            asks.push(world.ask(&certificate, 20));
+        }
+        asks
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn i1_i3_i5_i6_hold_however_often_the_broker_is_killed() {
+        let seed = number("CRASH_SEED").unwrap_or(0x5eb);
+        let (kills, soak) = (number("CRASH_KILLS").unwrap_or(200), number("SOAK_SECONDS").map(Duration::from_secs));
+        let begun = tokio::time::Instant::now();
+        let world = World::new().await;
+        world.configure(&Settings::default());
+        let mut chance = Chance(seed);
+        let (mut round, mut before) = (0, Vec::new());
+        while soak.map_or(round < kills, |soak| begun.elapsed() < soak) {
+            round += 1;
+            let now = asks(&world, round).await;
+            if let Some(fault) = fault(&mut chance) {
+                world.production.fault(fault).await;
+            }
+            let process = Process::start(&world).await;
+            let clients = world.clients(process.address).await;
+            // One in eight dies while it starts and settles what the last one left.
+            if chance.below(8) != 0 {
+                world.epochs.heard().await;
+            }
+            // What the last broker was asked is asked again, as agents do who had no answer.
+            for ask in before.into_iter().chain(now.clone()) {
+                let clients = clients.clone();
+                tokio::spawn(async move { clients.execute(&ask).await });
+            }
+            // An execution takes a few milliseconds: they fall before, into and after each of its steps.
+            tokio::time::sleep(Duration::from_micros(chance.below(40_000))).await;
+            process.kill().await;
+            before = now;
+        }
+        // Once more, until everything is settled.
+        let process = Process::start(&world).await;
+        let clients = world.clients(process.address).await;
+        world.epochs.heard().await;
+        let settled = async {
+            loop {
+                let log = clients.log(0).await;
+                if open(&log).is_empty() {
+                    return log;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let log = tokio::time::timeout(PATIENCE, settled).await.expect("everything is settled in the end");
+        let checked = check(&log, &world.production.audit());
+        process.kill().await;
+        world.verified().await;
+        assert!(checked.applied > 0 && checked.not_applied > 0 && checked.reconciled > 0, "{checked:?}");
+        eprintln!("{round} kills in {:?}: {checked:?}", begun.elapsed());
+    }
+
+    /// The newest state of each decided mutation.
+    fn states(log: &[Statement]) -> BTreeMap<String, (State, Vec<State>)> {
+        let mut states = BTreeMap::new();
+        for statement in log {
+            let Some(mutation) = statement.about.mutation_id.as_ref().map(ToString::to_string) else { continue };
+            match statement.kind {
+                Kind::Decision if statement.about.decision == Some(Decided::Allow) => {
+                    let earlier = states.insert(mutation, (State::Running, Vec::new()));
+                    assert_eq!(earlier, None, "a mutation was decided twice");
+                }
+                Kind::Outcome => {
+                    let (now, all) = states.get_mut(&mutation).expect("a decision comes first");
+                    let next = statement.about.state.unwrap();
+                    assert!(now.may_become(next), "{mutation}: {now:?} became {next:?}");
+                    *now = next;
+                    all.push(next);
+                }
+                _ => {}
+            }
+        }
+        states
+    }
+
+    fn open(log: &[Statement]) -> Vec<String> {
+        let open = |(mutation, (state, _)): (String, (State, Vec<State>))| (!state.is_settled()).then_some(mutation);
+        states(log).into_iter().filter_map(open).collect()
+    }
+
+    #[derive(Debug, Default)]
+    struct Checked {
+        applied: usize,
+        not_applied: usize,
+        reconciled: usize,
+    }
+
+    /// Holds the records against what the target says was done.
+    fn check(log: &[Statement], audit: &[Value]) -> Checked {
+        let states = states(log);
+        let mut done: BTreeMap<String, &Value> = BTreeMap::new();
+        for line in audit.iter().filter(|line| line["result"] == "applied") {
+            let mutation = line["mutation_id"].as_str().unwrap();
+            assert!(done.insert(mutation.to_owned(), line).is_none(), "I3: {mutation} was applied twice");
+        }
+        let mut certificates = BTreeMap::new();
+        for decision in log.iter().filter(|it| it.about.decision == Some(Decided::Allow)) {
+            let mutation = decision.about.mutation_id.as_ref().unwrap().to_string();
+            let body: Value = serde_json::from_str(&decision.body.to_canonical()).unwrap();
+            let again = certificates.insert(decision.about.certificate.unwrap(), mutation.clone());
+            assert_eq!(again, None, "I3: a certificate for one use was used twice");
+            let Some(line) = done.get(&mutation) else { continue };
+            let at = |text: &Value| text.as_str().unwrap().parse::<seb::timestamp::Timestamp>().unwrap();
+            assert!(decision.time <= at(&line["time"]), "I1: {mutation} was applied before its decision");
+            assert_eq!(line["identity"], body["identity"]["spiffe_id"], "I5: by another identity");
+            assert_eq!(line["serial"], body["identity"]["serial"], "I5: by another certificate");
+        }
+        let mut checked = Checked::default();
+        for (mutation, (state, all)) in &states {
+            let applied = done.remove(mutation).is_some();
+            let expected = match state {
+                State::Succeeded | State::ReconciledApplied => true,
+                State::Rejected | State::NotStarted | State::Aborted | State::ReconciledNotApplied => false,
+                other => panic!("I6: {mutation} ended as {other:?}"),
+            };
+            assert_eq!(applied, expected, "I6: {mutation} is {state:?} ({all:?}), and the target has it otherwise");
+            checked.applied += usize::from(applied);
+            checked.not_applied += usize::from(!applied);
+            let reconciled = matches!(state, State::ReconciledApplied | State::ReconciledNotApplied);
+            checked.reconciled += usize::from(reconciled);
+        }
+        assert!(done.is_empty(), "I1: without a decision: {done:?}");
+        checked
+    }
+}
