@@ -9,9 +9,11 @@ FUZZ_SECONDS ?= 600
 TARGETS ?=
 
 # Tests against other implementations have a stage of their own: tests/crosscheck*.rs.
-tests := $(sort $(basename $(notdir $(wildcard tests/*.rs))))
+tests := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
 crosschecks := $(filter crosscheck%,$(tests))
 integrations := $(filter-out $(crosschecks),$(tests))
+
+# A test called `child_...` is a process that another test starts, and one called `measure_...` only measures.
 
 # Quick ones first.
 STAGES := lint unit integration $(if $(crosschecks),crosscheck) fuzz
@@ -42,7 +44,8 @@ test-unit: ## Unit tests and the examples of the API docs
 .PHONY: test-integration
 test-integration: ## tests/*.rs: through the public API and the binaries
 	@scripts/stage integration "tests/*.rs, through the public API and the binaries" \
-		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast $(addprefix --test ,$(integrations))
+		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast $(addprefix --test ,$(integrations)) \
+			-- --skip child_ --skip measure_
 
 .PHONY: test-crosscheck
 test-crosscheck: ## The vectors, judged by other implementations (Java, Python)

@@ -41,7 +41,7 @@ mod tests {
     /// The process that is looked at. Started by the test below, and by nobody else.
     #[test]
     #[ignore = "started by `i5_no_key_of_an_execution_is_left_in_memory`"]
-    fn the_process_that_is_looked_at() {
+    fn child_that_is_looked_at() {
         let mut lines = std::io::stdin().lines();
         let Some(Ok(first)) = lines.next() else { return };
         let (broker, address) = first.split_once('|').unwrap();
@@ -93,7 +93,7 @@ mod tests {
     impl Watched {
         fn start(first: &str) -> Self {
             let mut child = Command::new(std::env::current_exe().unwrap())
-                .args(["--ignored", "--exact", "tests::the_process_that_is_looked_at", "--nocapture"])
+                .args(["--ignored", "--exact", "tests::child_that_is_looked_at", "--nocapture"])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()

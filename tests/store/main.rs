@@ -70,7 +70,7 @@ mod tests {
     /// Writes until it is killed, and says what was acknowledged: `ack NUMBER:DIGEST`, in a line of its own.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     #[ignore = "the child of the tests below"]
-    async fn writes_until_it_is_killed() {
+    async fn child_writes_until_it_is_killed() {
         let store = Arc::new(open(&told_store()).await.unwrap());
         let begun = store.head().await.unwrap().unwrap().number;
         let next = Arc::new(AtomicU64::new(begun * 1000));
@@ -164,7 +164,7 @@ mod tests {
         let mut log = Log::new();
         let mut all = 0;
         for round in 0..KILLS {
-            let mut child = child("tests::writes_until_it_is_killed", &path, None).spawn().unwrap();
+            let mut child = child("tests::child_writes_until_it_is_killed", &path, None).spawn().unwrap();
             let pid = child.id();
             // Some time between its start and the middle of its work, never the same.
             let killer = tokio::spawn(async move {
@@ -208,8 +208,9 @@ mod tests {
         let path = folder.path().join("log/seb.db");
         open(&path).await.unwrap().close().await;
         // No file may grow beyond 512 KiB, which shows as an error of the write.
-        let mut child =
-            child("tests::writes_until_it_is_killed", &path, Some("trap '' XFSZ; ulimit -f 1024")).spawn().unwrap();
+        let mut child = child("tests::child_writes_until_it_is_killed", &path, Some("trap '' XFSZ; ulimit -f 1024"))
+            .spawn()
+            .unwrap();
         let run = tokio::task::spawn_blocking(move || {
             let run = listen(&mut child);
             assert!(child.wait().unwrap().success(), "it ended by itself");
@@ -277,7 +278,7 @@ mod tests {
     /// Opens the store, and says what came of it.
     #[tokio::test]
     #[ignore = "the child of the test below"]
-    async fn opens_the_store() {
+    async fn child_opens_the_store() {
         match Sqlite::open(Options::new(told_store()), SigningKey::generate(SignatureAlgorithm::Ed25519).unwrap()).await
         {
             Ok(_) => writeln!(std::io::stdout(), "end opened").unwrap(),
@@ -300,7 +301,7 @@ mod tests {
         let log = path.parent().unwrap().to_owned();
         let files: Vec<PathBuf> = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).collect();
         let opened = || {
-            let mut command = child("tests::opens_the_store", &path, None);
+            let mut command = child("tests::child_opens_the_store", &path, None);
             if root {
                 // Root may write everything: somebody else tries.
                 command.uid(65_534).gid(65_534).current_dir("/");
@@ -333,10 +334,10 @@ mod tests {
         set(&log, 0o700);
     }
 
-    /// `cargo test --release --test store -- --ignored --nocapture throughput`
+    /// `cargo test --release --test store -- --ignored --nocapture measure_throughput`
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     #[ignore = "a measurement"]
-    async fn throughput() {
+    async fn measure_throughput() {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(open(&folder.path().join("log/seb.db")).await.unwrap());
         let clock = tokio::time::Instant::now;
