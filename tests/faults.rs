@@ -176,7 +176,9 @@ mod tests {
             loop {
                 match broker.clients.execute(&ask).await {
                     Ok(answer) => return answer,
-                    Err(status) => assert!(matches!(reason(&status).as_str(), "unavailable" | "epoch_stale"), "{status:?}"),
+                    Err(status) => {
+                        assert!(matches!(reason(&status).as_str(), "unavailable" | "epoch_stale"), "{status:?}")
+                    }
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
