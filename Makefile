@@ -5,11 +5,13 @@ CARGO_FLAGS ?= --locked
 # Seconds for each fuzz target: of `make test-fuzz`, and of `make fuzz`.
 TEST_FUZZ_SECONDS ?= 5
 FUZZ_SECONDS ?= 600
+# Seconds of `make soak`.
+SOAK_SECONDS ?= 3600
 # Fuzz targets, all of them where none is named: `make fuzz TARGETS=certificate`.
 TARGETS ?=
 
 # Tests against other implementations have a stage of their own: tests/crosscheck*.rs.
-tests := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
+tests := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(foreach main,$(wildcard tests/*/main.rs),$(notdir $(main:/main.rs=))))
 crosschecks := $(filter crosscheck%,$(tests))
 integrations := $(filter-out $(crosschecks),$(tests))
 
@@ -63,6 +65,10 @@ test-fuzz: ## Every fuzz target for TEST_FUZZ_SECONDS (5)
 fuzz: ## Every fuzz target for FUZZ_SECONDS (600); TARGETS="a b" for some
 	@scripts/tools cargo-fuzz
 	@scripts/fuzz $(FUZZ_SECONDS) $(TARGETS)
+
+.PHONY: soak
+soak: ## Kill the broker at random points for SOAK_SECONDS (3600), and check what it did
+	env SOAK_SECONDS=$(SOAK_SECONDS) cargo test $(CARGO_FLAGS) --quiet --test crash -- --nocapture
 
 .PHONY: bench
 bench: ## Benchmarks; ends with medians and ratios as JSON

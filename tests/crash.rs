@@ -75,7 +75,7 @@ mod tests {
         let world = World::new().await;
         world.configure(&Settings::default());
         let mut chance = Chance(seed);
-        let (mut round, mut before) = (0, Vec::new());
+        let (mut round, mut before, mut head) = (0, Vec::new(), 0);
         while soak.map_or(round < kills, |soak| begun.elapsed() < soak) {
             round += 1;
             let now = asks(&world, round).await;
@@ -88,13 +88,20 @@ mod tests {
             if chance.below(8) != 0 {
                 world.epochs.heard().await;
             }
+            head = clients.head(head).await;
+            let audit = world.production.audit_octets();
             // What the last broker was asked is asked again, as agents do who had no answer.
             for ask in before.into_iter().chain(now.clone()) {
                 let clients = clients.clone();
                 tokio::spawn(async move { clients.execute(&ask).await });
             }
-            // An execution takes a few milliseconds: they fall before, into and after each of its steps.
-            tokio::time::sleep(Duration::from_micros(chance.below(40_000))).await;
+            // An execution takes a few milliseconds: what is random falls before, into and after each of its steps.
+            match chance.below(8) {
+                0 => until(async || clients.log(head).await.iter().any(|it| it.kind == Kind::Decision)).await,
+                1 => until(async || world.production.audit_octets() > audit).await,
+                2 => until(async || clients.log(head).await.iter().any(|it| it.kind == Kind::Outcome)).await,
+                _ => tokio::time::sleep(Duration::from_micros(chance.below(80_000))).await,
+            }
             process.kill().await;
             before = now;
         }
@@ -115,8 +122,21 @@ mod tests {
         let checked = check(&log, &world.production.audit());
         process.kill().await;
         world.verified().await;
+        let said = std::fs::read_to_string(world.path("broker.log")).unwrap();
+        assert!(!said.contains("PRIVATE KEY"), "I5");
         assert!(checked.applied > 0 && checked.not_applied > 0 && checked.reconciled > 0, "{checked:?}");
         eprintln!("{round} kills in {:?}: {checked:?}", begun.elapsed());
+    }
+
+    /// Waits until a durable step shows; not for long, because it may never come.
+    async fn until(step: impl AsyncFn() -> bool) {
+        let shown = async {
+            while !step().await {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // Either way it is a moment to be killed in.
+        let _ = tokio::time::timeout(Duration::from_millis(300), shown).await;
     }
 
     /// The newest state of each decided mutation.

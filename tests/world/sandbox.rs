@@ -55,6 +55,11 @@ impl Production {
         lines.filter(|line| line["result"] != "outside").collect()
     }
 
+    /// How long the audit log is.
+    pub fn audit_octets(&self) -> u64 {
+        std::fs::metadata(&self.audit).unwrap().len()
+    }
+
     /// What was really changed, by mutation id.
     pub fn applied(&self) -> Vec<Value> {
         self.audit().into_iter().filter(|line| line["result"] == "applied").collect()
