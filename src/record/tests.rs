@@ -361,7 +361,9 @@ proptest! {
         } else {
             let error = verdict.unwrap_err();
             let same = log.iter().zip(&tampered).take_while(|(a, b)| a == b).count() as u64;
-            prop_assert_eq!(error.number, same + 1, "the first record that differs: {}", error.problem);
+            // Of a log that only lost its end nothing differs: what is missing is the record that is known to be the last.
+            let first = if log.starts_with(&tampered) { log.len() as u64 } else { same + 1 };
+            prop_assert_eq!(error.number, first, "the first record that differs: {}", error.problem);
         }
     }
 
