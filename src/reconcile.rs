@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::broker::{Broker, Refused};
-use crate::decision::Terms;
+use crate::broker::{Broker, Decided, Refused};
 use crate::execution::{Outcome, settle};
-use crate::record;
+use crate::record::{self, Statement};
 use crate::store::{Execution, Store};
+use crate::telemetry::log;
 
 /// What one round did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -47,29 +47,32 @@ pub async fn round<S: Store>(broker: &Arc<Broker<S>>) -> Result<Round, Refused> 
 
 /// Whether the execution is settled now.
 async fn one<S: Store>(broker: &Arc<Broker<S>>, execution: &Execution) -> Result<bool, Refused> {
-    let outcome = match decided(broker, execution).await? {
+    let decided = decided(broker, execution).await?;
+    let outcome = match &decided.terms {
         Ok(terms) => {
             let Some(target) = broker.target(terms.call().target_name()) else {
-                tracing::warn!(mutation = %execution.mutation_id, "an open execution is of a target that is not configured");
+                let mutation = &execution.mutation_id;
+                log!(SettlingWithoutTarget, %mutation, "an open execution is of a target that is not configured");
                 return Ok(false);
             };
-            let Some(outcome) = settle(target.evidence(&terms).await) else { return Ok(false) };
+            let Some(outcome) = settle(target.evidence(terms).await) else { return Ok(false) };
             outcome
         }
         Err(problem) => Outcome::indeterminate(format!("its decision cannot be derived again: {problem}")),
     };
-    broker.settle(execution, &outcome).await?;
+    broker.settle(execution, &decided, &outcome).await?;
     Ok(true)
 }
 
-/// The terms of what was decided, derived again from the record. They permit nothing.
-async fn decided<S: Store>(broker: &Arc<Broker<S>>, execution: &Execution) -> Result<Result<Terms, String>, Refused> {
+/// What was decided, derived again from the record. It permits nothing.
+async fn decided<S: Store>(broker: &Arc<Broker<S>>, execution: &Execution) -> Result<Decided, Refused> {
+    let unusable = |problem| Decided { terms: Err(problem), resource: None, trace: None };
     let Some(stored) = broker.store().record(execution.decision).await? else {
-        return Ok(Err("the record is gone".to_owned()));
+        return Ok(unusable("the record is gone".to_owned()));
     };
-    let statement = match record::Statement::from_envelope(&stored.envelope) {
+    let statement = match Statement::from_envelope(&stored.envelope) {
         Ok(statement) => statement,
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(error) => return Ok(unusable(error.to_string())),
     };
     let mut artefacts = BTreeMap::new();
     for reference in &statement.artefacts {
@@ -77,9 +80,11 @@ async fn decided<S: Store>(broker: &Arc<Broker<S>>, execution: &Execution) -> Re
             artefacts.insert(reference.digest, artefact.octets().to_vec());
         }
     }
-    Ok(match record::permitted(&statement, &mut |digest| artefacts.get(digest).cloned()) {
+    let terms = match record::permitted(&statement, &mut |digest| artefacts.get(digest).cloned()) {
         Ok(Some(terms)) => Ok(terms),
         Ok(None) => Err("it permitted nothing".to_owned()),
         Err(error) => Err(error.to_string()),
-    })
+    };
+    let trace = record::decided(&statement).trace;
+    Ok(Decided { terms, resource: statement.about.resource, trace })
 }

@@ -30,6 +30,7 @@ mod outcome;
 mod replay;
 mod seal;
 mod statement;
+mod told;
 mod trust;
 mod verify;
 
@@ -45,6 +46,7 @@ pub use outcome::{Drift, OutcomeParts, Timings, epoch, outcome};
 pub use replay::{ReplayError, Replayed, Source, permitted, replay};
 pub use seal::{SealError, Sealed, Unsigned};
 pub use statement::{InvalidStatement, Link, Statement, beginning, verify_signature};
+pub use told::{DecidedExecution, EndedExecution, decided, ended};
 pub use trust::{restore_trust, trust_artefact};
 pub use verify::{Problem, Summary, Verifier, VerifyError};
 

@@ -198,6 +198,8 @@ impl Local {
 pub struct Process {
     pub child: Child,
     pub address: SocketAddr,
+    /// Where metrics and health are.
+    pub http: SocketAddr,
 }
 
 impl Process {
@@ -214,7 +216,8 @@ impl Process {
             panic!("the broker ended: {}", std::fs::read_to_string(world.path("broker.log")).unwrap())
         }))
         .unwrap();
-        Self { child, address: line["grpc"].as_str().unwrap().parse().unwrap() }
+        let address = |name: &str| line[name].as_str().unwrap().parse().unwrap();
+        Self { child, address: address("grpc"), http: address("http") }
     }
 
     /// SIGKILL, and waits until it is gone.

@@ -19,6 +19,7 @@ use super::{Options, load};
 use crate::digest::Digest;
 use crate::store::StoreError;
 use crate::store::ledger::{Done, Op, weight};
+use crate::telemetry::{Causes, log};
 
 /// The most writes of one transaction.
 const BATCH: usize = 256;
@@ -166,7 +167,7 @@ impl Log {
             // A write whose asker has gone before it began need not be done.
             batch.retain(|pending| !pending.answer.is_closed());
             if let Err(error) = self.write(batch).await {
-                tracing::error!(%error, "the store has stopped");
+                log!(StoreStopped, error = %Causes(&error), "the store has stopped");
                 // Whoever asks from now on is told.
                 let _ = self.stopped.set(Arc::new(error));
                 break;
