@@ -39,7 +39,8 @@ impl<S: Store> Broker<S> {
             body,
             identity: plan.map(|plan| PlannedIdentity {
                 spiffe_id: plan.id().clone(),
-                serial: plan.serial().map(ToString::to_string).unwrap_or_default(),
+                audiences: plan.form().audiences().map(<[String]>::to_vec),
+                serial: plan.serial().map(ToString::to_string),
                 not_after: plan.not_after(),
             }),
             grade: self.grade(decision),

@@ -86,7 +86,10 @@ impl<S: Store> Broker<S> {
     }
 
     fn plan(&self, terms: &Terms, case: &Case<'_>) -> Result<Plan, Refused> {
-        let planned = self.parts.issuer.plan(terms.mutation_id(), case.facts.observed.now, terms.deadline());
+        let target = self.parts.targets.get(terms.call().target_name());
+        let target = target.ok_or_else(|| Refused::Internal("a target was permitted that is not there".to_owned()))?;
+        let (form, now) = (target.driver.form(terms.call()), case.facts.observed.now);
+        let planned = self.parts.issuer.plan(terms.mutation_id(), form, now, terms.deadline());
         planned.map_err(|error| Refused::Identity(Arc::new(error)))
     }
 
