@@ -94,6 +94,9 @@ events! {
         "Spans are sent to the collector again."
         "Nothing.";
     // -- the broker
+    StoreFailing "store_failing" ERROR
+        "Nothing can be recorded, so nothing is executed; `/readyz` says so too."
+        "Mend what `reason` names; the broker goes on by itself unless the store has stopped.";
     TrustChanged "trust_changed" INFO
         "The trust bundles changed, and are in force."
         "Nothing, if somebody changed them.";
