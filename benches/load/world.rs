@@ -20,7 +20,7 @@ use seb::contract::Contract;
 use seb::decision::MutationId;
 use seb::digest::Digest;
 use seb::identity::embedded::{Domain, EmbeddedIssuer, Grant};
-use seb::identity::{Identities, Issuer, folder};
+use seb::identity::{Form, Identities, Issuer, folder};
 use seb::key::fresh_serial;
 use seb::proto::sab::v1::RevokeRequest;
 use seb::proto::sab::v1::revocation_service_client::RevocationServiceClient;
@@ -204,7 +204,7 @@ impl World {
         let now = clock::now()?;
         let mutation = MutationId::derive(&Digest::of(&fresh_serial()?), &"scale".parse()?, 1);
         let deadline = now.saturating_add(Duration::from_secs(30));
-        let identity = self.issuer.mint(self.issuer.plan(&mutation, now, deadline)?).await?;
+        let identity = self.issuer.mint(self.issuer.plan(&mutation, Form::X509, now, deadline)?).await?;
         let body = json!({
             "mutation_id": mutation.to_string(),
             "call": Digest::of(b"call").to_string(),
