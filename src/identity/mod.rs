@@ -19,6 +19,7 @@ pub mod embedded;
 mod execution;
 mod files;
 pub mod folder;
+mod kept;
 mod leaf;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ use tokio::sync::watch;
 pub use bundle::Bundle;
 pub use execution::{BACKDATE, EXECUTION_PATH, ExecutionIdentity, Issuer, MintError, Plan, execution_id, mutation_of};
 pub use files::FileError;
+pub use kept::{KeptKeyError, kept_key};
 pub use leaf::{InvalidLeaf, Leaf, Serial};
 
 /// The identity of this process as it is now: look at it for each use, and keep no copy.
