@@ -181,6 +181,30 @@ pub fn servers(identities: &Identities, expected: impl IntoIterator<Item = Spiff
     Arc::new(ServerVerifier::new(identities.clone(), expected.into_iter().collect()))
 }
 
+/// The configuration of a client that has no identity, and accepts a server by its name and by these CA certificates, in
+/// DER. For what lies outside of all trust domains.
+///
+/// # Errors
+/// If the cryptographic library lacks TLS 1.3, or a certificate cannot be read, or there is none.
+pub fn named_client_config(
+    anchors: impl IntoIterator<Item = Vec<u8>>,
+    protocols: &[&[u8]],
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = rustls::RootCertStore::empty();
+    for anchor in anchors {
+        roots.add(CertificateDer::from(anchor))?;
+    }
+    if roots.is_empty() {
+        return Err(rustls::Error::General("there is no CA certificate".to_owned()).into());
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
 fn client(
     servers: Arc<ServerVerifier>,
     protocols: &[&[u8]],

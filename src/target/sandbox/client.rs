@@ -25,6 +25,7 @@ use crate::contract::{Baseline, Call, Json, Pointer, Resource, SandboxResource, 
 use crate::decision::{LiveState, PermittedCall, Terms};
 use crate::identity::{ExecutionIdentity, Form, Identities};
 use crate::target::{Evidence, Fence, FencedIo, Grade, Passage, Performed, Rejection, Target};
+use crate::telemetry::{Shown, log};
 use crate::timestamp::Timestamp;
 use crate::tls::{self, H2, HTTP11, ServerVerifier, TlsError};
 
@@ -206,7 +207,8 @@ impl Target for Sandbox {
         Box::pin(async move {
             let Resource::Sandbox(object) = resource else { return LiveState::Unknown };
             self.live_state(object, fields).await.unwrap_or_else(|Failure(detail)| {
-                tracing::warn!(object = object_path(object), detail, "the live state could not be read");
+                let (object, detail) = (Shown(object_path(object)), Shown(detail));
+                log!(LiveStateUnreadable, %object, %detail, "the live state could not be read");
                 LiveState::Unknown
             })
         })
