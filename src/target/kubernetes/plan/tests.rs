@@ -54,10 +54,7 @@ fn seen(version: &str, annotated: bool, fields: &[(&str, Option<u32>)]) -> Seen 
         uid: "uid-1".to_owned(),
         version: version.parse().unwrap(),
         annotated,
-        fields: fields
-            .iter()
-            .map(|(pointer, value)| (pointer.parse().unwrap(), value.map(Json::from)))
-            .collect(),
+        fields: fields.iter().map(|(pointer, value)| (pointer.parse().unwrap(), value.map(Json::from))).collect(),
     }
 }
 
@@ -99,7 +96,10 @@ fn creation_and_deletion() {
     let body = json!({"metadata": {"name": "checkout", "annotations": {"a": "b", "seb.dev/mutation": id}}});
     let path = format!("/apis/apps/v1/namespaces/shop/deployments?{WRITE}");
     assert_eq!(sent(&create, None), (Method::POST, path, "application/json", body));
-    assert_eq!((create.grade(), create.urn().as_str()), (Grade::Atomic, "urn:seb:call:CREATE:apps/deployments:shop/checkout"));
+    assert_eq!(
+        (create.grade(), create.urn().as_str()),
+        (Grade::Atomic, "urn:seb:call:CREATE:apps/deployments:shop/checkout")
+    );
     // Nothing in the request keeps apply from changing what there is.
     let apply = plan("apply", json!({"metadata": {"name": "checkout"}}), &absent).unwrap();
     assert_eq!((apply.grade(), apply.operation), (Grade::Bounded, Operation::Create));
@@ -141,7 +141,10 @@ fn fields_are_tested_in_the_request_where_they_can_be() {
     }
     // A scale has nobody's annotations: nothing has to be known of it.
     let scale = Plan::of(&call("json-patch", &deployment(Some("scale")), &json!([set]), &baseline)).unwrap();
-    assert_eq!((scale.needs(), scale.urn().as_str()), (Needs::Nothing, "urn:seb:call:UPDATE:apps/deployments/scale:shop/checkout"));
+    assert_eq!(
+        (scale.needs(), scale.urn().as_str()),
+        (Needs::Nothing, "urn:seb:call:UPDATE:apps/deployments/scale:shop/checkout")
+    );
     assert_eq!(sent(&scale, None).3, json!([tests[0], tests[1], set]));
     assert_eq!(state_path(&scale.resource), format!("{OBJECT}/scale"));
 }
