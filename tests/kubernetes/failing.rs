@@ -1,12 +1,15 @@
 //! What is refused, what is lost on the way, and what nobody can tell.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use seb::decision::LiveState;
-use seb::target::{Evidence, Performed, Rejection, Target};
+use seb::reason::Denial;
+use seb::target::{Evidence, Fence, Performed, Rejection, Target};
 use serde_json::json;
 
 use crate::testbed::awaited;
+use crate::testbed::wire::Wire;
 use crate::world::{Ask, Gate, SHOP, World, absent, deployment, exact, fields, permit, resource};
 
 fn refused(performed: Performed, expected: Rejection) -> String {
@@ -78,42 +81,120 @@ async fn i2_a_call_that_the_fence_denies_never_arrives() {
     assert!(!world.cluster.audit().iter().any(|event| event["requestObject"].to_string().contains(&id)));
 }
 
+/// A fence that does something at the last moment, and lets the call pass.
+struct Just<F>(F);
+
+impl<F: Fn() + Send + Sync> Fence for Just<F> {
+    fn pass(&self, write: &mut dyn FnMut()) -> Result<(), Denial> {
+        (self.0)();
+        write();
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i6_an_answer_that_is_lost_leaves_the_call_unknown_until_the_object_tells() {
+    let world = World::new().await;
+    let shop = world.shop().await;
+    let wire = Wire::to(&world.cluster.address).await;
+    let driver = world.driver_at(&wire.address.to_string(), "executor");
+    for (ask, applied) in [
+        (Ask::scale("merge-patch", 5, exact(&shop)), true),
+        // Its baseline does not hold any more: the answer that is lost is a refusal.
+        (Ask::scale("merge-patch", 6, exact(&shop)), false),
+    ] {
+        let permit = permit(&ask);
+        let terms = permit.terms().clone();
+        let identity = world.mint(&terms).await;
+        let fence = Just(|| wire.hold_answers());
+        let performing = driver.perform(permit.release(), identity, &fence);
+        let cutting = async {
+            wire.answered().await;
+            wire.cut();
+            wire.release_answers();
+        };
+        let (performed, ()) = tokio::join!(performing, cutting);
+        assert!(matches!(performed, Performed::Unknown { .. }), "{performed:?}");
+        let evidence = world.evidence(&terms).await;
+        match applied {
+            true => assert!(matches!(evidence, Evidence::Applied { .. }), "{evidence:?}"),
+            false => assert!(matches!(evidence, Evidence::Open { .. }), "{evidence:?}"),
+        }
+    }
+    assert_eq!(world.get(SHOP).await["spec"]["replicas"], 5, "each was sent once");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn i6_what_is_lost_with_the_api_server_is_unknown_until_the_object_tells() {
     let mut world = World::new().await;
     let shop = world.shop().await;
-    // What went before shows that all is well until the store stops.
     let ask = Ask::scale("merge-patch", 5, exact(&shop));
     let permit = permit(&ask);
     let terms = permit.terms().clone();
     let identity = world.mint(&terms).await;
-    let gate = Gate::default();
-    world.cluster.etcd.pause();
-    // Its token cannot be made without the store either, so the credential comes first where that is so: here it does not.
-    let lost = async {
-        let performing = world.driver.perform(permit.release(), identity, &gate);
-        tokio::time::timeout(std::time::Duration::from_secs(80), performing).await.expect("it ends")
+    // The request is on its way, the store does not answer any more, and then the API server is gone.
+    let (at_the_fence, mut reached) = tokio::sync::watch::channel(false);
+    let performed = {
+        let etcd = &world.cluster.etcd;
+        let fence = Just(|| {
+            etcd.pause();
+            at_the_fence.send_replace(true);
+        });
+        let api_server = &mut world.cluster.api_server;
+        let performing = world.driver.perform(permit.release(), identity, &fence);
+        let killing = async {
+            reached.wait_for(|reached| *reached).await.unwrap();
+            api_server.kill();
+        };
+        tokio::join!(performing, killing).0
     };
-    let performed = lost.await;
-    assert!(matches!(performed, Performed::NotStarted { .. }), "{performed:?}");
-    world.cluster.etcd.resume();
-    world.cluster.ready().await;
-    assert!(matches!(world.evidence(&terms).await, Evidence::Open { .. } | Evidence::NotApplied { .. }));
-
-    world.cluster.api_server.kill();
+    assert!(matches!(performed, Performed::Unknown { .. }), "{performed:?}");
     assert!(matches!(world.read(&deployment(), &[]).await, LiveState::Unknown));
     assert!(matches!(world.evidence(&terms).await, Evidence::Unavailable { .. }));
-    let (_, performed) = world.perform(&ask).await;
-    assert!(matches!(performed, Performed::NotStarted { .. }), "{performed:?}");
+    let (_, not_started) = world.perform(&ask).await;
+    assert!(matches!(not_started, Performed::NotStarted { .. }), "{not_started:?}");
+
+    world.cluster.etcd.resume();
     world.cluster.api_server.restart();
     world.cluster.ready().await;
-    // The connections of before are dead; they are replaced, and nobody notices.
     let now = world.get(SHOP).await;
-    awaited("the executor's rights", async || {
-        match world.perform(&Ask::scale("merge-patch", 6, fields(&now, &["/spec/replicas"]))).await.1 {
-            Performed::Succeeded { .. } => Ok(()),
-            other => Err(other),
-        }
+    match (world.evidence(&terms).await, now["spec"]["replicas"].as_u64()) {
+        (Evidence::Applied { .. }, Some(5)) | (Evidence::Open { .. }, Some(3)) => {}
+        other => panic!("{other:?}"),
+    }
+    // The connections of before are dead; they are replaced, and nobody notices.
+    let again = Ask::scale("merge-patch", 6, fields(&now, &["/spec/replicas"]));
+    awaited("a mutation after the restart", async || match world.perform(&again).await.1 {
+        Performed::Succeeded { .. } => Ok(()),
+        other => Err(other),
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i6_a_call_that_hangs_ends_with_its_deadline_and_not_before_something_is_known() {
+    let world = World::new().await;
+    let shop = world.shop().await;
+    let ask = Ask { deadline: 2, ..Ask::scale("merge-patch", 5, exact(&shop)) };
+    let permit = permit(&ask);
+    let terms = permit.terms().clone();
+    let identity = world.mint(&terms).await;
+    let fence = Just(|| world.cluster.api_server.pause());
+    let performed = world.driver.perform(permit.release(), identity, &fence).await;
+    assert!(matches!(performed, Performed::Unknown { .. }), "{performed:?}");
+    world.cluster.api_server.resume();
+    // It may still take it in hand, late: until it surely does not, nothing is said.
+    let until = terms.deadline().saturating_add(Duration::from_secs(15));
+    let settled = awaited("evidence", async || match world.evidence(&terms).await {
+        Evidence::Open { until: end } => Err(assert_eq!(end, until)),
+        Evidence::Unavailable { .. } => Err(()),
+        evidence => Ok(evidence),
+    })
+    .await;
+    let replicas = world.get(SHOP).await["spec"]["replicas"].clone();
+    match settled {
+        Evidence::Applied { .. } => assert_eq!(replicas, 5),
+        Evidence::NotApplied { .. } => assert_eq!(replicas, 3),
+        other => panic!("{other:?}"),
+    }
 }

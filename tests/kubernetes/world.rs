@@ -226,13 +226,18 @@ impl World {
         let broker = folder.join("seb");
         domain.issue(Grant::new(id(BROKER), broker.clone(), Duration::from_secs(3600), true), now()).unwrap();
         let issuer = EmbeddedIssuer::open(&broker).await.unwrap();
-        let driver = driver(&cluster, &folder, "executor");
+        let driver = driver(&cluster.address, &cluster, &folder, "executor");
         Self { driver, issuer, cluster, folder }
     }
 
     /// A driver whose mutations are made by another service account.
     pub fn driver_of(&self, service_account: &str) -> Driver {
-        driver(&self.cluster, &self.folder, service_account)
+        self.driver_at(&self.cluster.address, service_account)
+    }
+
+    /// The same at another address, from which it is not far to the API server.
+    pub fn driver_at(&self, address: &str, service_account: &str) -> Driver {
+        driver(address, &self.cluster, &self.folder, service_account)
     }
 
     pub async fn mint(&self, terms: &Terms) -> ExecutionIdentity {
@@ -298,10 +303,10 @@ impl World {
     }
 }
 
-fn driver(cluster: &Kubernetes, folder: &Folder, service_account: &str) -> Driver {
+fn driver(address: &str, cluster: &Kubernetes, folder: &Folder, service_account: &str) -> Driver {
     let reader = CertificateFiles { certificate: folder.join("reader.pem"), key: folder.join("reader-key.pem") };
     let settings = Settings {
-        address: cluster.address.clone(),
+        address: address.to_owned(),
         server_name: None,
         ca_file: cluster.authority_file(),
         reader: ReaderIdentity::Certificate(reader),
