@@ -27,7 +27,7 @@ pub const APPLY: &str = "application/apply-patch+yaml";
 pub struct Client {
     address: String,
     tls: Arc<ClientConfig>,
-    bearer: Option<String>,
+    headers: Vec<(String, String)>,
 }
 
 impl Client {
@@ -46,12 +46,19 @@ impl Client {
                 config.with_client_auth_cert(chain, key).unwrap()
             }
         };
-        Self { address: address.to_owned(), tls: Arc::new(tls), bearer: None }
+        Self { address: address.to_owned(), tls: Arc::new(tls), headers: Vec::new() }
     }
 
     /// The same with a bearer token.
     pub fn with_bearer(&self, token: &str) -> Self {
-        Self { bearer: Some(token.to_owned()), ..self.clone() }
+        self.with_header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// The same with one more header field.
+    pub fn with_header(&self, name: &str, value: &str) -> Self {
+        let mut client = self.clone();
+        client.headers.push((name.to_owned(), value.to_owned()));
+        client
     }
 
     /// Sends one request; the status, and the JSON of the answer (a string, if it is not JSON).
@@ -79,8 +86,8 @@ impl Client {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header("host", &self.address);
-        if let Some(token) = &self.bearer {
-            request = request.header("authorization", format!("Bearer {token}"));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
         }
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let request = request.header("content-type", media_type).body(Full::new(Bytes::from(body)))?;

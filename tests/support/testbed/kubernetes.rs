@@ -87,8 +87,10 @@ impl Kubernetes {
     }
 
     async fn start_controllers(&mut self) {
+        let pair = self.authority.client("system:kube-controller-manager", None);
+        self.write_kubeconfig("controllers", &pair);
         let arguments = [
-            "--kubeconfig=admin.kubeconfig",
+            "--kubeconfig=controllers.kubeconfig",
             "--service-account-private-key-file=service-accounts-key.pem",
             "--root-ca-file=authority.pem",
             "--use-service-account-credentials",
@@ -221,7 +223,7 @@ fn api_server_arguments(port: u16) -> Vec<String> {
         "--tls-private-key-file=server-key.pem",
         "--client-ca-file=authority.pem",
         "--service-account-issuer=https://kubernetes.default.svc",
-        "--service-account-key-file=service-accounts-key.pem",
+        "--service-account-key-file=service-accounts.pem",
         "--service-account-signing-key-file=service-accounts-key.pem",
         "--service-cluster-ip-range=10.0.0.0/24",
         "--authorization-mode=RBAC",
