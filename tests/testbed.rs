@@ -9,10 +9,11 @@ mod tests {
     use std::io::BufRead;
     use std::path::Path;
     use std::process::{Command, Stdio};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use http::StatusCode;
     use serde_json::json;
+    use tokio::time::Instant;
 
     use crate::testbed::process::Process;
     use crate::testbed::spire::{Entry, Spire, this_user};
