@@ -30,9 +30,9 @@ mod tests {
     use crate::attacks::{self, attempt};
     use crate::chart;
     use crate::table::{ATTACKS, By, EXECUTORS, Row};
-    use crate::testbed::client::MERGE;
+    use crate::testbed::client::{APPLY, MERGE};
     use crate::testbed::{Folder, awaited};
-    use crate::world::{CHECKOUT, World, asks};
+    use crate::world::{CHECKOUT, World, asks, deployment};
 
     const VALUES: [&str; 3] = ["jwt-svid", "projected-token", "service-account"];
 
@@ -127,10 +127,10 @@ mod tests {
     /// The way that is meant to be open is, and the cluster's own controllers work below it.
     async fn what_is_certified_is_done(world: &World) {
         let patch = world.execution("urn:seb:call:UPDATE:apps/deployments:shop/checkout").await;
-        let (status, answer) = world.annotates(&patch, CHECKOUT).await;
+        let (status, answer) = patch.marks(CHECKOUT).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         let scale = world.execution("urn:seb:call:UPDATE:apps/deployments/scale:shop/checkout").await;
-        let (status, answer) = scale.patch(&format!("{CHECKOUT}/scale"), MERGE, &attacks::scaled(3)).await;
+        let (status, answer) = scale.client.patch(&format!("{CHECKOUT}/scale"), MERGE, &attacks::scaled(3)).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         awaited("three pods", async || {
             let (_, pods) = world.cluster.admin.get("/api/v1/namespaces/shop/pods?labelSelector=app%3Dcheckout").await;
@@ -138,13 +138,13 @@ mod tests {
             if count == 3 { Ok(()) } else { Err(count) }
         })
         .await;
-        let create = world.execution("urn:seb:call:CREATE:apps/deployments:shop/cart").await;
         let gone = world.execution("urn:seb:call:DELETE:apps/deployments:shop/cart").await;
-        let (status, answer) = gone.delete("/apis/apps/v1/namespaces/shop/deployments/cart").await;
+        let cart = "/apis/apps/v1/namespaces/shop/deployments/cart";
+        let (status, answer) = gone.client.delete(cart).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
-        let apply = "/apis/apps/v1/namespaces/shop/deployments/cart?fieldManager=seb";
-        let body = crate::world::deployment("cart");
-        let (status, answer) = create.patch(apply, crate::testbed::client::APPLY, &body).await;
+        let create = world.execution("urn:seb:call:CREATE:apps/deployments:shop/cart").await;
+        let body = create.marked(deployment("cart"));
+        let (status, answer) = create.client.patch(&format!("{cart}?fieldManager=seb"), APPLY, &body).await;
         assert_eq!(status, StatusCode::CREATED, "{answer}");
     }
 
@@ -159,7 +159,7 @@ mod tests {
         let admitted = "/annotations/seb-calls~1admitted-by";
         let collected = |event: &Value| is(event, admitted, "exemption generic-garbage-collector");
         world.audited("what went with its owner", |event| collected(event) && event["verb"] == "delete").await;
-        let twice = |event: &Value| is(event, admitted, "certified urn:seb:call:UPDATE:apps/deployments:shop/checkout");
+        let twice = |event: &Value| is(event, admitted, "certified urn:seb:call:UPDATE:apps/deployments/scale:");
         world.audited("a certified call", twice).await;
         let events = world.cluster.audit();
         let mut users: Vec<_> = events.iter().filter(|event| twice(event)).map(|event| &event["user"]["username"]).collect();
@@ -186,7 +186,7 @@ mod tests {
         let call = "urn:seb:call:UPDATE:apps/deployments:shop/checkout";
         let rewritten = awaited("a rewritten body", async || {
             let execution = world.execution(call).await;
-            let answer = execution.patch(CHECKOUT, MERGE, &attacks::scaled(4)).await;
+            let answer = execution.client.patch(CHECKOUT, MERGE, &execution.marked(attacks::scaled(4))).await;
             if answer.1["spec"]["replicas"] == 9 { Ok(answer) } else { Err(answer) }
         })
         .await;
@@ -214,7 +214,7 @@ mod tests {
         let installer = world.cluster.user("platform-installer", Some("system:masters"));
         let (status, answer) = asks(&installer, Method::DELETE, bindings).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
-        let (status, answer) = world.masters.post("/apis/apps/v1/namespaces/shop/deployments", &crate::world::deployment("x")).await;
+        let (status, answer) = world.masters.post("/apis/apps/v1/namespaces/shop/deployments", &deployment("x")).await;
         assert!(answer.to_string().contains("seb: not_minted"), "{status} {answer}");
         assert!(answer.to_string().contains("seb-calls.static.k8s.io"), "{answer}");
     }
@@ -235,7 +235,7 @@ mod tests {
         }
         let inside = |event: &Value| {
             let admitted = event.pointer("/annotations/seb-calls~1admitted-by").and_then(Value::as_str);
-            admitted.is_some_and(|text| text.starts_with("executor system:serviceaccount:seb-system:seb-executor-shop"))
+            admitted.is_some_and(|text| text.starts_with("executor system:serviceaccount:seb-system:seb-executor"))
         };
         world.audited("an executor's call", inside).await;
     }

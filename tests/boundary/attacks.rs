@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use crate::testbed::client::{APPLY, Client, MERGE};
 use crate::testbed::awaited;
 use crate::world::{
-    AUDIENCE, Answer, BINDINGS, CHECKOUT, World, annotation, asks, binding, config_map, deployment, owned_by, pod,
+    AUDIENCE, Answer, BINDINGS, CHECKOUT, Execution, MARK, World, annotates, annotation, asks, binding, config_map, deployment, owned_by, pod,
 };
 
 const PATCH: &str = "urn:seb:call:UPDATE:apps/deployments:shop/checkout";
+const SCALE: &str = "urn:seb:call:UPDATE:apps/deployments/scale:shop/checkout";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/shop/deployments";
 const PODS: &str = "/api/v1/namespaces/shop/pods";
 const COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
@@ -24,32 +25,41 @@ pub async fn attempt(world: &World, name: &str) -> Answer {
     match name {
         "agent" => {
             let token = world.spire.mint_jwt("agent/planner", &[AUDIENCE, PATCH], "60s").await;
-            world.annotates(&world.cluster.anonymous().with_bearer(&token), CHECKOUT).await
+            annotates(&world.cluster.anonymous().with_bearer(&token), CHECKOUT).await
         }
-        "no-call" => world.annotates(&world.execution_for(&[], "60s").await, CHECKOUT).await,
+        "no-call" => world.execution_for(&[], "60s").await.marks(CHECKOUT).await,
         "two-calls" => {
             let other = "urn:seb:call:UPDATE:apps/deployments:shop/cart";
-            world.annotates(&world.execution_for(&[PATCH, other], "60s").await, CHECKOUT).await
+            world.execution_for(&[PATCH, other], "60s").await.marks(CHECKOUT).await
         }
-        "long-token" => world.annotates(&world.execution_for(&[PATCH], "1h").await, CHECKOUT).await,
+        "long-token" => world.execution_for(&[PATCH], "1h").await.marks(CHECKOUT).await,
+        "unmarked" => annotates(&world.execution(PATCH).await.client, CHECKOUT).await,
         "expired" => expired(world).await,
-        "cluster-admin" => world.annotates(&world.cluster_admin, CHECKOUT).await,
+        "cluster-admin" => annotates(&world.cluster_admin, CHECKOUT).await,
         "masters-create" => masters.post(DEPLOYMENTS, &deployment("another")).await,
-        "impersonated-user" => world.annotates(&impersonating(masters, "clerk", &["system:masters"], &[]), CHECKOUT).await,
+        "impersonated-user" => annotates(&impersonating(masters, "clerk", &["system:masters"], &[]), CHECKOUT).await,
         name if name.starts_with("masters") => as_masters(masters, name).await,
         "impersonated-executor" => {
-            world.annotates(&impersonating(masters, EXECUTOR, &["seb:executors"], &[]), CHECKOUT).await
+            annotates(&impersonating(masters, EXECUTOR, &["seb:executors"], &[]), CHECKOUT).await
         }
-        "certificate-executor" => world.annotates(&world.cluster.user(EXECUTOR, Some("seb:executors")), CHECKOUT).await,
+        "certificate-executor" => annotates(&world.cluster.user(EXECUTOR, Some("seb:executors")), CHECKOUT).await,
         "forged-call" => {
             let forged = impersonating(masters, EXECUTOR, &["seb:executors"], &[("seb.dev%2fcall", PATCH)]);
-            world.annotates(&forged, CHECKOUT).await
+            forged.patch(CHECKOUT, MERGE, &json!({ "metadata": { "annotations": { MARK: "forged" } } })).await
         }
         "same-call" => {
             let execution = world.execution(PATCH).await;
-            let (status, answer) = world.annotates(&execution, CHECKOUT).await;
+            let (status, answer) = execution.marks(CHECKOUT).await;
             assert_eq!(status, StatusCode::OK, "the first use: {answer}");
-            world.annotates(&execution, CHECKOUT).await
+            let body = json!({ "spec": { "replicas": 7 } });
+            execution.client.patch(CHECKOUT, MERGE, &execution.marked(body)).await
+        }
+        "same-scale" => {
+            let Execution { client, .. } = world.execution(SCALE).await;
+            let path = format!("{CHECKOUT}/scale");
+            let (status, answer) = client.patch(&path, MERGE, &scaled(3)).await;
+            assert_eq!(status, StatusCode::OK, "the first use: {answer}");
+            client.patch(&path, MERGE, &scaled(2)).await
         }
         "other-object" | "unnamed-object" | "other-verb" | "other-subresource" | "other-namespace"
         | "collection-token" => with_token_for_another(world, name).await,
@@ -107,14 +117,14 @@ async fn with_token_for_another(world: &World, name: &str) -> Answer {
     let call = if name == "collection-token" { "urn:seb:call:DELETE:apps/deployments:shop/" } else { PATCH };
     let execution = world.execution(call).await;
     match name {
-        "other-object" => world.annotates(&execution, &format!("{DEPLOYMENTS}/cart")).await,
-        "unnamed-object" => world.annotates(&execution, &format!("{DEPLOYMENTS}/other")).await,
-        "other-verb" => execution.delete(CHECKOUT).await,
+        "other-object" => execution.marks(&format!("{DEPLOYMENTS}/cart")).await,
+        "unnamed-object" => execution.marks(&format!("{DEPLOYMENTS}/other")).await,
+        "other-verb" => execution.client.delete(CHECKOUT).await,
         "other-subresource" => {
-            execution.patch(&format!("{CHECKOUT}/scale"), MERGE, &json!({ "spec": { "replicas": 7 } })).await
+            execution.client.patch(&format!("{CHECKOUT}/scale"), MERGE, &json!({ "spec": { "replicas": 7 } })).await
         }
-        "other-namespace" => world.annotates(&execution, "/apis/apps/v1/namespaces/stock/deployments/checkout").await,
-        "collection-token" => execution.delete(DEPLOYMENTS).await,
+        "other-namespace" => execution.marks("/apis/apps/v1/namespaces/stock/deployments/checkout").await,
+        "collection-token" => execution.client.delete(DEPLOYMENTS).await,
         _ => panic!("nobody wrote `{name}`"),
     }
 }
@@ -123,10 +133,10 @@ async fn with_token_for_another(world: &World, name: &str) -> Answer {
 async fn expired(world: &World) -> Answer {
     let execution = world.execution_for(&[PATCH], "5s").await;
     let minted = Instant::now();
-    let (status, answer) = world.annotates(&execution, CHECKOUT).await;
+    let (status, answer) = execution.marks(CHECKOUT).await;
     assert_eq!(status, StatusCode::OK, "while it lives: {answer}");
     let answer = awaited("the end of a token", async || {
-        let answer = world.annotates(&execution, CHECKOUT).await;
+        let answer = execution.marks(CHECKOUT).await;
         if answer.0 == StatusCode::UNAUTHORIZED { Ok(answer) } else { Err(answer) }
     })
     .await;
@@ -203,7 +213,7 @@ async fn on_metadata(world: &World, name: &str) -> Answer {
 async fn as_controller(world: &World, name: &str) -> Answer {
     let masters = &world.masters;
     match name {
-        "controller-token" => masters.post(&format!("{COLLECTOR_PATH}/token"), &token_request(600, Value::Null)).await,
+        "controller-token" => masters.post(&format!("{COLLECTOR_PATH}/token"), &token_request(600)).await,
         "controller-certificate" => {
             let certified = world.cluster.user(COLLECTOR, Some("system:serviceaccounts:kube-system"));
             certified.delete(&format!("{DEPLOYMENTS}/cart")).await
@@ -272,7 +282,7 @@ async fn on_grants(world: &World, name: &str) -> Answer {
         }
         "broker-token" => {
             let path = "/api/v1/namespaces/seb-system/serviceaccounts/seb-broker/token";
-            masters.post(path, &token_request(600, Value::Null)).await
+            masters.post(path, &token_request(600)).await
         }
         _ => panic!("nobody wrote `{name}`"),
     }
@@ -320,11 +330,8 @@ pub fn mutating_policy() -> Value {
     })
 }
 
-pub fn token_request(seconds: u32, bound: Value) -> Value {
-    let mut spec = json!({ "expirationSeconds": seconds });
-    if !bound.is_null() {
-        spec["boundObjectRef"] = bound;
-    }
+fn token_request(seconds: u32) -> Value {
+    let spec = json!({ "expirationSeconds": seconds });
     json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec })
 }
 
@@ -337,36 +344,30 @@ fn lasting_token(account: &str) -> Value {
     })
 }
 
-pub const EXECUTOR_TOKEN: &str = "/api/v1/namespaces/seb-system/serviceaccounts/seb-executor-shop/token";
-pub const EXECUTOR_CALL: &str = "urn:seb:call:CREATE:/serviceaccounts/token:seb-system/seb-executor-shop";
+const EXECUTOR_TOKEN: &str = "/api/v1/namespaces/seb-system/serviceaccounts/seb-executor/token";
+const EXECUTOR_CALL: &str = "urn:seb:call:CREATE:/serviceaccounts/token:seb-system/seb-executor";
 
 async fn on_executors(world: &World, name: &str) -> Answer {
     let masters = &world.masters;
     match name {
-        "executor-token" => masters.post(EXECUTOR_TOKEN, &token_request(600, Value::Null)).await,
+        "executor-token" => masters.post(EXECUTOR_TOKEN, &token_request(600)).await,
         "executor-long-token" => {
-            world.execution(EXECUTOR_CALL).await.post(EXECUTOR_TOKEN, &token_request(3600, Value::Null)).await
+            world.execution(EXECUTOR_CALL).await.client.post(EXECUTOR_TOKEN, &token_request(3600)).await
         }
         "executor-secret" => {
             let installer = world.cluster.user("platform-installer", Some("system:masters"));
-            installer.post("/api/v1/namespaces/seb-system/secrets", &lasting_token("seb-executor-shop")).await
+            installer.post("/api/v1/namespaces/seb-system/secrets", &lasting_token("seb-executor")).await
         }
-        "executor-outside" => world.annotates(&executor(world).await, &format!("{DEPLOYMENTS}/cart")).await,
+        "executor-outside" => annotates(&executor(world).await, &format!("{DEPLOYMENTS}/cart")).await,
         "executor-widened" => widened(world).await,
-        "executor-inside" => world.annotates(&executor(world).await, CHECKOUT).await,
+        "executor-inside" => annotates(&executor(world).await, CHECKOUT).await,
         _ => panic!("nobody wrote `{name}`"),
     }
 }
 
 /// A client with a token of the executor, made as the broker makes it.
-pub async fn executor(world: &World) -> Client {
-    let installer = world.cluster.user("platform-installer", Some("system:masters"));
-    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "generateName": "mutation-" } });
-    let (status, secret) = installer.post("/api/v1/namespaces/seb-system/secrets", &secret).await;
-    assert_eq!(status, StatusCode::CREATED, "{secret}");
-    let (name, uid) = (&secret["metadata"]["name"], &secret["metadata"]["uid"]);
-    let bound = json!({ "apiVersion": "v1", "kind": "Secret", "name": name, "uid": uid });
-    let (status, answer) = world.execution(EXECUTOR_CALL).await.post(EXECUTOR_TOKEN, &token_request(600, bound)).await;
+async fn executor(world: &World) -> Client {
+    let (status, answer) = world.execution(EXECUTOR_CALL).await.client.post(EXECUTOR_TOKEN, &token_request(600)).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     world.cluster.anonymous().with_bearer(answer["status"]["token"].as_str().unwrap())
 }
@@ -374,7 +375,7 @@ pub async fn executor(world: &World) -> Client {
 /// RBAC gives the executor more; the policy does not.
 async fn widened(world: &World) -> Answer {
     let installer = world.cluster.user("platform-installer", Some("system:masters"));
-    let mut grant = binding("widened", "cluster-admin", "ServiceAccount", "seb-executor-shop");
+    let mut grant = binding("widened", "cluster-admin", "ServiceAccount", "seb-executor");
     grant["subjects"][0]["namespace"] = json!("seb-system");
     grant["subjects"][0].as_object_mut().unwrap().remove("apiGroup");
     let (status, answer) = installer.post(BINDINGS, &grant).await;
@@ -385,7 +386,7 @@ async fn widened(world: &World) -> Answer {
         if answer.0 == StatusCode::OK { Ok(()) } else { Err(answer) }
     })
     .await;
-    let answer = world.annotates(&executor, &format!("{DEPLOYMENTS}/cart")).await;
+    let answer = annotates(&executor, &format!("{DEPLOYMENTS}/cart")).await;
     drop(installer.delete(&format!("{BINDINGS}/widened")).await);
     answer
 }

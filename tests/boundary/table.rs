@@ -62,7 +62,9 @@ pub const ATTACKS: &[Row] = &[
     row("other-subresource", By::Policy, "not_certified", "an execution token for a patch, used on `scale`"),
     row("other-namespace", By::Policy, "not_certified", "an execution token for one namespace, used in another"),
     row("collection-token", By::Rbac, "forbidden", "an execution token that names an empty object, used to delete the collection"),
-    row("same-call", By::Nothing, "audit: a second request by one execution identity; drift preconditions of the first call", "an execution token is used a second time for the same call within its life"),
+    row("unmarked", By::Policy, "not_marked", "an execution token for this very patch, without the mark of its mutation"),
+    row("same-call", By::Policy, "repeated", "an execution token is used a second time for the same call, with another body"),
+    row("same-scale", By::Nothing, "audit: two requests by one execution identity", "the same on a subresource, which holds no mark"),
     row("ephemeral-container", By::Policy, "not_minted", "`system:masters` adds an ephemeral container to a protected Pod"),
     row("exec", By::Policy, "not_minted", "`system:masters` runs a command in it (`exec`)"),
     row("attach", By::Policy, "not_minted", "`system:masters` attaches to it"),
@@ -100,12 +102,12 @@ pub const ATTACKS: &[Row] = &[
 /// The exchange `projected-token`, where it differs.
 #[rustfmt::skip]
 pub const EXECUTORS: &[Row] = &[
-    row("executor-token", By::Policy, "executor_token", "`system:masters` asks for a token of an executor's service account"),
-    row("executor-long-token", By::Policy, "executor_token", "an execution identity, certified for the token, asks for one of an hour that is bound to nothing"),
+    row("executor-token", By::Policy, "executor_token", "`system:masters` asks for a token of the executor's service account"),
+    row("executor-long-token", By::Policy, "executor_token", "an execution identity, certified for the token, asks for one that lives for an hour"),
     row("executor-secret", By::Policy, "lasting_token", "`system:masters` makes a Secret that is filled with a lasting token of it"),
-    row("executor-outside", By::Rbac, "forbidden", "an executor's token is used outside its target"),
+    row("executor-outside", By::Rbac, "forbidden", "the executor's token is used outside its target"),
     row("executor-widened", By::Policy, "not_minted", "the same, after somebody gave it the role for that"),
-    row("executor-inside", By::Nothing, "audit: `admitted-by: executor ...`; the token is in the broker's memory only, and ends with its Secret", "a stolen token of an executor is used for another call inside its target"),
+    row("executor-inside", By::Nothing, "audit: `admitted-by: executor ...`; the token is in the broker's memory only", "a stolen token of the executor is used for another call inside a target"),
 ];
 
 /// The part of `docs/boundary-kubernetes.md` that shows them.

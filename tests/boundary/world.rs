@@ -128,13 +128,11 @@ impl World {
 
     /// Waits until the policies are enforced: the API server learns of them some moments after they are made.
     async fn enforced(&self) {
-        let nothing = json!({ "metadata": { "annotations": { "try": "1" } } });
         let refusals: [(&str, &str, Value); 3] = [
             ("not_minted", "/apis/apps/v1/namespaces/shop/deployments?dryRun=All", deployment("try")),
             ("own_namespace", "/api/v1/namespaces/seb-system/configmaps?dryRun=All", config_map("try")),
             ("wide_grant", &format!("{BINDINGS}?dryRun=All"), binding("try", "cluster-admin", "User", "x")),
         ];
-        drop(nothing);
         for (reason, path, body) in refusals {
             awaited(reason, async || {
                 let (status, answer) = self.masters.post(path, &body).await;
@@ -145,15 +143,16 @@ impl World {
     }
 
     /// A fresh execution identity for this call, whose token lives this long.
-    pub async fn execution_for(&self, calls: &[&str], ttl: &str) -> Client {
+    pub async fn execution_for(&self, calls: &[&str], ttl: &str) -> Execution {
         let number = self.executions.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let mutation = format!("m-{number:08}");
         let audiences = [&[AUDIENCE], calls].concat();
-        let token = self.spire.mint_jwt(&format!("seb/execution/m-{number:08}"), &audiences, ttl).await;
-        self.cluster.anonymous().with_bearer(&token)
+        let token = self.spire.mint_jwt(&format!("seb/execution/{mutation}"), &audiences, ttl).await;
+        Execution { client: self.cluster.anonymous().with_bearer(&token), mutation }
     }
 
     /// A fresh execution identity for this call.
-    pub async fn execution(&self, call: &str) -> Client {
+    pub async fn execution(&self, call: &str) -> Execution {
         self.execution_for(&[call], "60s").await
     }
 
@@ -162,10 +161,33 @@ impl World {
         self.cluster.audited(what, is_it).await
     }
 
-    /// Patches the Deployment `checkout`.
-    pub async fn annotates(&self, client: &Client, path: &str) -> Answer {
-        client.patch(path, MERGE, &annotation()).await
+}
+
+/// An identity that exists for one mutation.
+pub struct Execution {
+    pub client: Client,
+    pub mutation: String,
+}
+
+impl Execution {
+    /// The body with the mark that the broker writes into it.
+    pub fn marked(&self, mut body: Value) -> Value {
+        body["metadata"]["annotations"][MARK] = json!(self.mutation);
+        body
     }
+
+    /// Writes its mark into the object at `path`, and changes nothing else.
+    pub async fn marks(&self, path: &str) -> Answer {
+        self.client.patch(path, MERGE, &self.marked(json!({}))).await
+    }
+}
+
+/// The annotation with the id of the mutation that last wrote an object.
+pub const MARK: &str = "seb.dev/mutation";
+
+/// Writes an annotation into the object at `path`.
+pub async fn annotates(client: &Client, path: &str) -> Answer {
+    client.patch(path, MERGE, &annotation()).await
 }
 
 pub const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";

@@ -88,7 +88,7 @@ variables.username == {{ toJson .username }}
 {{- with .condition }} && ({{ . }}){{ end -}}
 {{- end }}
 
-{{/* What a target's executor may do, as a condition. */}}
+{{/* What the executor may do at a target, as a condition: (dict "target" TARGET). */}}
 {{- define "seb.boundary.granted" -}}
 {{- $target := .target -}}
 {{- $operations := list -}}
@@ -96,8 +96,7 @@ variables.username == {{ toJson .username }}
   {{- $operation := get (dict "create" "CREATE" "delete" "DELETE") . | default "UPDATE" -}}
   {{- $operations = append $operations $operation | uniq -}}
 {{- end -}}
-variables.username == {{ printf "system:serviceaccount:%s:%s" .root.Release.Namespace (include "seb.executor" .) | toJson }}
- && variables.bearer && request.operation in {{ toJson $operations }}
+request.operation in {{ toJson $operations }}
  && request.requestResource.group == {{ toJson $target.group }} && variables.resource in {{ toJson $target.resources }}
  && variables.inNamespace == {{ toJson $target.namespace }} && variables.name != ''
 {{- if $target.names }} && variables.name in {{ toJson $target.names }}{{ end -}}
@@ -130,12 +129,24 @@ spec:
       - { apiGroups: ["*"], apiVersions: ["*"], resources: ["*/*"], operations: ["*"] }
   variables:
     {{- include "seb.boundary.variables" $root | nindent 4 }}
+    - name: mutation
+      expression: "variables.username.substring(variables.username.lastIndexOf('/') + 1)"
+    # Whether this request writes the object itself, and not a subresource.
+    - name: marks
+      expression: "variables.certified && request.operation in ['CREATE', 'UPDATE'] && !variables.resource.contains('/')"
+    - name: marked
+      expression: >-
+        has(object.metadata.annotations) && 'seb.dev/mutation' in object.metadata.annotations
+        && object.metadata.annotations['seb.dev/mutation'] == variables.mutation
     - name: granted
       expression: >-
         {{- if include "seb.executors" $root }}
+        variables.username == {{ printf "system:serviceaccount:%s:%s" $root.Release.Namespace (include "seb.executor" $root) | toJson }} && variables.bearer && (
         {{- range $i, $target := $root.Values.targets }}
-        {{ if $i }}|| {{ end }}({{ include "seb.boundary.granted" (dict "root" $root "target" $target) | nindent 8 | trim }})
-        {{- end }}
+        {{ if $i }}|| {{ end }}({{ include "seb.boundary.granted" (dict "target" $target) | nindent 8 | trim }})
+        {{- else }}
+        false
+        {{- end }})
         {{- else }}
         false
         {{- end }}
@@ -159,6 +170,18 @@ spec:
         'seb: not_certified: this identity was minted for '
         + (variables.calls.size() == 1 ? '`' + variables.calls[0] + '`' : string(variables.calls.size()) + ' calls')
         + ', not for `' + variables.call + '`'
+    # The mark that the broker writes with the change: without it there is no evidence, and by it a second use shows.
+    - expression: "!variables.marks || variables.marked"
+      reason: Forbidden
+      messageExpression: >-
+        'seb: not_marked: the object does not say `seb.dev/mutation: ' + variables.mutation + '`'
+    - expression: >-
+        !variables.marks || oldObject == null || !has(oldObject.metadata.annotations)
+        || !('seb.dev/mutation' in oldObject.metadata.annotations)
+        || oldObject.metadata.annotations['seb.dev/mutation'] != variables.mutation
+      reason: Forbidden
+      messageExpression: >-
+        'seb: repeated: `' + variables.mutation + '` was done already'
   auditAnnotations:
     - key: admitted-by
       valueExpression: >-
@@ -283,10 +306,16 @@ spec:
         || ('system:nodes' in variables.groups && variables.resource in ['pods', 'pods/status']
         && request.operation in ['CREATE', 'UPDATE', 'DELETE'])
         || (variables.username == 'system:kube-scheduler' && variables.resource in ['pods/binding', 'pods/status'])
+    # The Secrets that end executors' tokens.
     - name: broker
       expression: >-
+        {{- if eq $root.Values.cluster.exchange "service-account" }}
         variables.username == {{ printf "system:serviceaccount:%s:%s-broker" $root.Release.Namespace (include "seb.fullname" $root) | toJson }}
         && variables.bearer && variables.resource == 'secrets' && request.operation in ['CREATE', 'DELETE']
+        && [object, oldObject].all(o, o == null || (has(o.type) && o.type == 'seb.dev/execution'))
+        {{- else }}
+        false
+        {{- end }}
   validations:
     - expression: "variables.installer || variables.controller || variables.broker || variables.certified"
       reason: Forbidden
@@ -304,9 +333,7 @@ spec:
 {{- $namespace := $root.Release.Namespace }}
 {{- $executors := list }}
 {{- if include "seb.executors" $root }}
-{{- range $root.Values.targets }}
-{{- $executors = append $executors (printf "%s/%s" $namespace (include "seb.executor" (dict "root" $root "target" .))) }}
-{{- end }}
+{{- $executors = list (printf "%s/%s" $namespace (include "seb.executor" $root)) }}
 {{- end }}
 {{- $controllers := list }}
 {{- range $root.Values.boundary.exemptions }}
@@ -341,12 +368,15 @@ spec:
     - expression: "!variables.executor || variables.certified || variables.broker"
       reason: Forbidden
       messageExpression: >-
-        'seb: executor_token: a token of an executor is made only for a certified call, not for `' + variables.username + '`'
+        'seb: executor_token: a token of the executor is made only for a certified call, not for `' + variables.username + '`'
     - expression: >-
         !variables.executor || (has(object.spec.expirationSeconds) && object.spec.expirationSeconds <= 600
-        && has(object.spec.boundObjectRef) && object.spec.boundObjectRef.kind == 'Secret')
+        {{- if eq $root.Values.cluster.exchange "service-account" }}
+        && has(object.spec.boundObjectRef) && object.spec.boundObjectRef.kind == 'Secret'
+        {{- end }})
       reason: Forbidden
-      message: "seb: executor_token: a token of an executor lives 600 seconds at most and is bound to a Secret"
+      message: "seb: executor_token: a token of the executor lives 600 seconds at most
+        {{- if eq $root.Values.cluster.exchange "service-account" }}, and is bound to a Secret{{ end }}"
     - expression: >-
         !(variables.account in {{ toJson $controllers }}) || variables.username == 'system:kube-controller-manager'
       reason: Forbidden

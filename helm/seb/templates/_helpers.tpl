@@ -37,9 +37,9 @@ app.kubernetes.io/component: {{ .component }}
 {{- if ne .Values.cluster.exchange "jwt-svid" }}yes{{ end -}}
 {{- end }}
 
-{{/* The service account of a target's executor: (dict "root" $ "target" TARGET). */}}
+{{/* The service account of the executions. */}}
 {{- define "seb.executor" -}}
-{{- printf "%s-executor-%s" (include "seb.fullname" .root) .target.name -}}
+{{- printf "%s-executor" (include "seb.fullname" .) -}}
 {{- end }}
 
 {{/* Whether identities of SPIRE reach the API server: an empty text if not. */}}
