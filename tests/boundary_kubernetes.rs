@@ -85,6 +85,7 @@ mod tests {
             ("boundary.mode=\"off\"", "/boundary/mode"),
             ("spire.jwtIssuer=\"\"", "give the https URL of the OIDC discovery provider"),
             ("spire.jwtIssuer=\"http://oidc.example.org\"", "/spire/jwtIssuer"),
+            ("networkPolicy.egress=[]", "say where the API server and the SPIRE server are"),
             ("sab.authoritySecret=\"\"", "name the Secret with the authority's signing key"),
         ] {
             let said = chart::render(folder.path(), "jwt-svid", &[value]).unwrap_err();

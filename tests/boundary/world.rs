@@ -74,7 +74,10 @@ impl World {
         for manifest in [
             json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } }),
             json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "stock" } }),
-            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "seb-system" } }),
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": {
+                "name": "seb-system",
+                "labels": { "pod-security.kubernetes.io/enforce": "restricted" },
+            } }),
         ] {
             made(installer.post("/api/v1/namespaces", &manifest).await);
         }

@@ -34,7 +34,7 @@ metadata:
 spec:
   selector: {{- $selector | nindent 4 }}
   ports:
-    - { name: grpc, port: {{ int $values.port }}, targetPort: grpc, appProtocol: kubernetes.io/h2c }
+    - { name: grpc, port: {{ int $values.port }}, targetPort: grpc }
     - { name: http, port: {{ int $values.httpPort }}, targetPort: http }
 ---
 apiVersion: apps/v1

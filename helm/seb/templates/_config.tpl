@@ -17,7 +17,7 @@ listen = {{ printf "0.0.0.0:%d" (int .Values.broker.port) | quote }}
 listen = {{ printf "0.0.0.0:%d" (int .Values.broker.httpPort) | quote }}
 
 [store]
-path = "/var/lib/seb/broker.db"
+path = "/var/lib/seb/store/broker.db"
 record_key = "/var/lib/seb/record-key.pem"
 
 [[authorities]]
@@ -82,7 +82,7 @@ source = "workload-api"
 socket = {{ printf "unix:/spiffe-workload-api/%s" .Values.spire.socket | quote }}
 
 [authority]
-folder = "/etc/sab/authority"
+folder = "/etc/sab-authority"
 
 [grpc]
 listen = {{ printf "0.0.0.0:%d" (int .Values.sab.port) | quote }}
@@ -91,12 +91,12 @@ listen = {{ printf "0.0.0.0:%d" (int .Values.sab.port) | quote }}
 listen = {{ printf "0.0.0.0:%d" (int .Values.sab.httpPort) | quote }}
 
 [store]
-records = "/var/lib/sab/records.db"
-ledger = "/var/lib/sab/ledger.db"
+records = "/var/lib/sab/store/records.db"
+ledger = "/var/lib/sab/store/ledger.db"
 record_key = "/var/lib/sab/record-key.pem"
 
 [policies]
-folder = "/etc/sab/policies"
+folder = "/etc/sab-policies"
 
 [[targets]]
 name = {{ .Values.cluster.target | quote }}
