@@ -166,6 +166,8 @@ pub enum Rejection {
     Invalid,
     /// The deadline had passed when the target got to it.
     TooLate,
+    /// The target takes no more for now, or not this: a disruption budget, say.
+    Busy,
 }
 
 impl Rejection {
@@ -179,6 +181,7 @@ impl Rejection {
             Self::Forbidden => "forbidden",
             Self::Invalid => "invalid",
             Self::TooLate => "too_late",
+            Self::Busy => "busy",
         }
     }
 }

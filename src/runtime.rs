@@ -1,11 +1,7 @@
 //! Puts a broker together from its configuration, and runs it until it is asked to end.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::future::Future;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,15 +11,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
-use crate::attribute_certificate::{SignatureAlgorithm, Trust};
+use crate::attribute_certificate::Trust;
 use crate::broker::{Broker, Parts, TargetEntry, Trusted};
 use crate::clock::Clock;
 use crate::config::broker::BrokerConfig;
 use crate::epoch::EpochStatement;
 use crate::epochs::Follower;
 use crate::identity::embedded::EmbeddedIssuer;
-use crate::identity::{Identities, Identity, folder};
-use crate::key::SigningKey;
+use crate::identity::{Identities, Identity, folder, kept_key};
 use crate::record::{self, KeyBinding, PublicKey};
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Store, StoreError};
@@ -148,7 +143,8 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 
 /// Opens the store. A new log begins with the binding of its key to the broker's identity.
 async fn store(config: &BrokerConfig, identities: &Identities, id: &SpiffeId) -> anyhow::Result<Sqlite> {
-    let key = record_key(&config.store.record_key)?;
+    let key = &config.store.record_key;
+    let key = kept_key(key).with_context(|| format!("cannot use the record key `{}`", key.display()))?;
     let public = PublicKey::from_spki(&key.public_key()?)?;
     let store = Sqlite::open(Options::new(&config.store.path), key)
         .await
@@ -161,22 +157,6 @@ async fn store(config: &BrokerConfig, identities: &Identities, id: &SpiffeId) ->
         store.append(record::genesis(binding, chain, &proof)?).await?;
     }
     Ok(store)
-}
-
-/// The key that signs records; it is made if it is missing.
-fn record_key(path: &Path) -> anyhow::Result<SigningKey> {
-    let context = || format!("cannot use the record key `{}`", path.display());
-    match std::fs::read_to_string(path) {
-        Ok(text) => SigningKey::from_pkcs8_pem(&zeroize::Zeroizing::new(text)).with_context(context),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let key = SigningKey::generate(SignatureAlgorithm::Ed25519)?;
-            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            let mut file = file.with_context(context)?;
-            file.write_all(key.to_pkcs8_pem()?.as_bytes()).and_then(|()| file.sync_all()).with_context(context)?;
-            Ok(key)
-        }
-        Err(error) => Err(error).with_context(context),
-    }
 }
 
 /// Whose certificates are good: the configured authorities, by the bundles as they are now.

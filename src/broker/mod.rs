@@ -27,7 +27,7 @@ use tracing::Instrument as _;
 
 use self::clock_watch::{ClockWatch, Reading};
 use self::inflight::{Entry, InFlight};
-use crate::attribute_certificate::{Trust, VerifiedCertificate, authenticate, parse, profile};
+use crate::attribute_certificate::{Trust, VerifiedAuthority, VerifiedCertificate, authenticate, parse, profile};
 use crate::ceiling::Ceilings;
 use crate::clock::Clock;
 use crate::contract::{Call, TargetName};
@@ -184,6 +184,8 @@ pub struct Broker<S> {
     fence: Arc<Fence>,
     clock_watch: ClockWatch,
     running: InFlight<Key, Result<Answer, Refused>>,
+    /// The authority whose path was verified last, and by which trust.
+    authority: Mutex<Option<(Arc<Trusted>, Arc<VerifiedAuthority>)>>,
     /// The mutations between their decision and their outcome, and how many requests are at each: those that lose the
     /// claim leave before the one that won it.
     active: Mutex<BTreeMap<MutationId, usize>>,
@@ -225,6 +227,7 @@ impl<S: Store> Broker<S> {
             fence: Arc::default(),
             clock_watch,
             running: InFlight::new(),
+            authority: Mutex::default(),
             active: Mutex::default(),
             room,
         })
@@ -372,9 +375,24 @@ impl<S: Store> Broker<S> {
         Ok(Authentic { certified: Certified::from(&verified), verified, chain: presented.chain.clone(), trusted, at })
     }
 
-    fn verify(&self, presented: &Presented, trusted: &Trusted, at: Timestamp) -> Result<VerifiedCertificate, Denial> {
+    fn verify(
+        &self,
+        presented: &Presented,
+        trusted: &Arc<Trusted>,
+        at: Timestamp,
+    ) -> Result<VerifiedCertificate, Denial> {
         let certificate = profile(parse(&presented.certificate)?)?;
-        authenticate(certificate, &presented.chain, &trusted.trust, at)
+        let known = self.authority.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((by, authority)) = known
+            && Arc::ptr_eq(&by, trusted)
+            && authority.is_for(&presented.chain, at)
+        {
+            return authority.authenticate(certificate);
+        }
+        let verified = authenticate(certificate, &presented.chain, &trusted.trust, at)?;
+        let known = (Arc::clone(trusted), Arc::clone(verified.verified_authority()));
+        *self.authority.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        Ok(verified)
     }
 
     /// The first of several equal requests that run at the same time.

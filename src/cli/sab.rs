@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{Exit, Output, config, issue, proposals, sab_policy, sab_serve, version};
+use super::{Exit, Output, config, issue, proposals, records, sab_policy, sab_serve, version};
 use crate::sab::config::SabConfig;
 
 /// Sovereign Assurance Boundary, the reference authority: admits proposals by signing certificates
@@ -32,6 +32,9 @@ enum Topic {
     /// Look at proposals, of all agents
     #[command(subcommand)]
     Proposals(proposals::Proposals),
+    /// Look at the authority's records, verify them, and derive its decisions again, offline
+    #[command(subcommand)]
+    Records(records::Command),
     /// Issue an attribute certificate over a contract, from files and without a server
     Issue(Box<issue::Command>),
     /// Look at policy sets
@@ -58,6 +61,7 @@ impl Command {
             Topic::Config(command) => command.run(self.output.format, out, SabConfig::check),
             Topic::Revoke(command) => command.run(self.output.format, out),
             Topic::Proposals(command) => command.run(self.output.format, out),
+            Topic::Records(command) => command.run(self.output.format, out),
             Topic::Policy(command) => command.run(self.output.format, out),
             Topic::Version => version::print("sab", self.output.format, out),
             Topic::Completions { shell } => {

@@ -221,7 +221,6 @@ impl ExecutionIdentity {
     }
 
     /// Gives it up for one request.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for targets that take JWT-SVIDs"))]
     pub(crate) fn into_jwt(self) -> Result<JwtSvid, WrongForm> {
         match self.credential {
             Credential::Jwt(token) => Ok(token),

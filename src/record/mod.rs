@@ -44,6 +44,7 @@ pub use head::{Head, InvalidHead};
 pub use key::{InvalidPublicKey, PublicKey};
 pub use outcome::{Drift, OutcomeParts, Timings, epoch, outcome};
 pub use replay::{ReplayError, Replayed, Source, permitted, replay};
+pub(crate) use replay::{Shelf, compare};
 pub use seal::{SealError, Sealed, Unsigned};
 pub use statement::{InvalidStatement, Link, Statement, beginning, verify_signature};
 pub use told::{DecidedExecution, EndedExecution, decided, ended};

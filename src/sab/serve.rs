@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +20,11 @@ use super::metrics::SabMetrics;
 use super::policy::{Fault, PolicyFiles};
 use super::proposal::Proposal;
 use super::services::{EpochStream, Proposals, Revocations};
-use crate::attribute_certificate::SignatureAlgorithm;
 use crate::clock;
 use crate::contract::{TargetKind, TargetName};
 use crate::grpc::serve::{Drained, Parts, Server};
 use crate::http;
-use crate::identity::{Identities, folder};
-use crate::key::SigningKey;
+use crate::identity::{Identities, folder, kept_key};
 use crate::proto::sab::v1::epoch_service_server::EpochServiceServer;
 use crate::proto::sab::v1::proposal_service_server::ProposalServiceServer;
 use crate::proto::sab::v1::revocation_service_server::RevocationServiceServer;
@@ -288,7 +284,7 @@ fn targets(config: &SabConfig, identities: &Identities) -> Result<BTreeMap<Targe
 
 /// Opens the records; the first time it binds the key that signs them to this process's identity.
 async fn open_store(config: &SabConfig, identities: &Identities) -> Result<Sqlite, SabError> {
-    let key = record_key(&config.store.record_key)?;
+    let key = kept_key(&config.store.record_key).what("the record key cannot be used")?;
     let public = key.public_key().what("the record key cannot be used")?;
     let public = PublicKey::from_spki(&public).what("the record key cannot be used")?;
     let store = Sqlite::open(Options::new(&config.store.records), key).await.what("the records cannot be opened")?;
@@ -306,19 +302,6 @@ async fn open_store(config: &SabConfig, identities: &Identities) -> Result<Sqlit
         store.append(draft).await.what("the log of records cannot be begun")?;
     }
     Ok(store)
-}
-
-/// The key that signs records; made, for the owner alone, the first time.
-fn record_key(path: &Path) -> Result<SigningKey, SabError> {
-    if path.exists() {
-        return read_key(path).what("the record key cannot be used");
-    }
-    let key = SigningKey::generate(SignatureAlgorithm::Ed25519).what("the record key cannot be made")?;
-    let text = key.to_pkcs8_pem().what("the record key cannot be made")?;
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
-    written.what("the record key cannot be written")?;
-    Ok(key)
 }
 
 impl SabError {

@@ -47,6 +47,8 @@ struct Pending {
 
 enum Message {
     Write(Box<Pending>),
+    /// A reader found the database damaged: nothing more is written to it.
+    Damaged(StoreError),
     Close(oneshot::Sender<()>),
 }
 
@@ -124,6 +126,12 @@ impl Writer {
         }
     }
 
+    /// Writes nothing more: a reader found this.
+    pub(super) fn damaged(&self, error: StoreError) {
+        // A thread that has ended writes nothing either.
+        let _ = self.queue.send(Message::Damaged(error));
+    }
+
     pub(super) async fn close(&self) {
         let (closed, done) = oneshot::channel();
         if self.queue.send(Message::Close(closed)).is_ok() {
@@ -181,7 +189,7 @@ enum Failure {
 impl Log {
     async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
         let mut closing = None;
-        while closing.is_none() {
+        'log: while closing.is_none() {
             let first = match timeout(TRIAL, messages.recv()).await {
                 Ok(Some(first)) => first,
                 Ok(None) => break,
@@ -198,6 +206,11 @@ impl Log {
             while let Some(message) = next.take() {
                 match message {
                     Message::Write(pending) => batch.push(*pending),
+                    Message::Damaged(error) => {
+                        let error = self.fatal(batch, error);
+                        self.stop(error);
+                        break 'log;
+                    }
                     Message::Close(closed) => closing = Some(closed),
                 }
                 if closing.is_none() && batch.len() < BATCH {
