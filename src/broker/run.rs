@@ -28,6 +28,7 @@ struct Held {
     plan: Option<Plan>,
     identity: Option<ExecutionIdentity>,
     existing: Option<Box<store::Execution>>,
+    completed: Option<store::Execution>,
     decision: u64,
     timings: Timings,
 }
@@ -133,7 +134,7 @@ impl<S: Store> Broker<S> {
                     self.mint(plan, &terms, &mut held).await
                 }
                 Effect::Call(call) => Event::Performed(self.call(call, &mut held).await),
-                Effect::Complete(outcome) => self.complete(&terms, about.clone(), &outcome, &held).await,
+                Effect::Complete(outcome) => self.complete(&terms, about.clone(), &outcome, &mut held).await,
                 Effect::Finish(finish) => return self.finish(finish, &terms, held).await,
             };
             effect = execution.on(event).map_err(|error| Refused::Internal(error.to_string()))?;
@@ -200,7 +201,7 @@ impl<S: Store> Broker<S> {
         performed
     }
 
-    async fn complete(&self, terms: &Terms, about: About, outcome: &Outcome, held: &Held) -> Event {
+    async fn complete(&self, terms: &Terms, about: About, outcome: &Outcome, held: &mut Held) -> Event {
         let draft = match self.outcome_draft(terms, held.decision, about, outcome, Some(held.timings)) {
             Ok(draft) => draft,
             Err(error) => {
@@ -209,7 +210,10 @@ impl<S: Store> Broker<S> {
             }
         };
         match self.parts.store.complete(terms.mutation_id().clone(), outcome.state, draft).await {
-            Ok(_) => Event::Completed,
+            Ok(completed) => {
+                held.completed = Some(completed.execution);
+                Event::Completed
+            }
             Err(error) => {
                 tracing::error!(mutation = %terms.mutation_id(), %error, "an outcome is not recorded; evidence will settle it");
                 Event::NotCompleted
@@ -234,7 +238,11 @@ impl<S: Store> Broker<S> {
             // The facts say what it is: the use is consumed now, and the next round denies with its reason.
             Finish::NotClaimed(NotClaimed::Conflict | NotClaimed::Raced) => return Ok(None),
         };
-        let execution = self.parts.store.execution(terms.mutation_id()).await?;
+        let execution = match held.completed {
+            Some(execution) => Some(execution),
+            // For everybody else it is still running.
+            None => self.parts.store.execution(terms.mutation_id()).await?,
+        };
         let execution = execution.ok_or_else(|| Refused::Internal("an execution is gone".to_owned()))?;
         Ok(Some(Answer {
             execution,
