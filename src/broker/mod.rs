@@ -307,7 +307,8 @@ impl<S: Store> Broker<S> {
     pub async fn check(&self, presented: Presented, peer: Peer) -> Result<Checked, Refused> {
         let authentic = self.authenticate(&presented, self.reading().now);
         let authentic = authentic.map_err(|denial| Refused::denied(denial, None))?;
-        let facts = self.observe(&authentic, &presented.request, peer).await?;
+        let usage = self.usage(&authentic, &peer).await;
+        let facts = self.observe(&authentic, &presented.request, peer, usage).await;
         let decision = evaluate(&facts);
         let call = facts
             .certified
@@ -401,7 +402,10 @@ impl<S: Store> Broker<S> {
         let _room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| busy())?;
         let certificate = authentic.certified.parts().digest;
         let use_key = UseKey::from(presented.request.idempotency_key.clone());
-        if let Some(execution) = self.parts.store.find(certificate, &use_key).await?
+        let mut usage = self.usage(&authentic, &peer).await;
+        // Where no use was consumed, there is nothing to repeat.
+        if usage.is_none_or(|usage| usage.uses.consumed > 0)
+            && let Some(execution) = self.parts.store.find(certificate, &use_key).await?
             && execution.request == presented.request.digest()
             && authentic.certified.targeting(&peer, &self.parts.id).is_empty()
         {
@@ -410,8 +414,8 @@ impl<S: Store> Broker<S> {
         // Others may consume a use between observing and claiming; each of them makes progress, so few rounds suffice.
         for _ in 0..ROUNDS {
             let begun = self.parts.clock.monotonic_us();
-            let observing = self.observe(&authentic, &presented.request, peer.clone());
-            let facts = self.phase(Phase::Facts, observing).await?;
+            let observing = self.observe(&authentic, &presented.request, peer.clone(), usage);
+            let facts = self.phase(Phase::Facts, observing).await;
             // The record says that the certificate was verified at the time of its facts; so it has to be.
             if facts.observed.now.seconds() != authentic.at.seconds()
                 && let Err(denial) = self.verify(&presented, &authentic.trusted, facts.observed.now)
@@ -423,7 +427,7 @@ impl<S: Store> Broker<S> {
             let case = Case { authentic: &authentic, facts: &facts, trace: presented.trace.as_deref(), begun };
             match self.run(decision, &case, &use_key).await? {
                 Some(answer) => return Ok(answer),
-                None => continue,
+                None => usage = self.usage(&authentic, &peer).await,
             }
         }
         Err(busy())

@@ -4,48 +4,57 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::clock_watch::Reading;
-use super::{Authentic, Broker, Refused};
+use super::{Authentic, Broker};
 use crate::contract::{Baseline, Contract, Pointer, Step};
 use crate::decision::{Facts, LiveState, Observed, Peer, Request};
-use crate::store::{Store, Windows};
+use crate::store::{Store, Usage, Windows};
 use crate::target::Grade;
 
 impl<S: Store> Broker<S> {
-    pub(super) async fn observe(&self, authentic: &Authentic, request: &Request, peer: Peer) -> Result<Facts, Refused> {
-        let certified = authentic.certified.clone();
-        let parts = certified.parts();
+    /// What was used up already. A store that cannot count is a missing fact, not a failure: the denial says so, and is
+    /// recorded if it can be.
+    pub(super) async fn usage(&self, authentic: &Authentic, peer: &Peer) -> Option<Usage> {
+        let parts = authentic.certified.parts();
         let ceilings = &self.parts.ceilings;
         let windows = Windows {
             agent_seconds: ceilings.agent_rate(&peer.id).per_seconds,
             authority_seconds: ceilings.authority_rate(&parts.authority).per_seconds,
         };
-        let before = self.reading().now;
-        let (uses, rates, live) = tokio::join!(
-            self.parts.store.uses(parts.digest),
-            self.parts.store.rates(&peer.id, &parts.authority, windows, before),
-            self.live(certified.contract().ok(), request),
-        );
-        // A store that cannot count is a missing fact, not a failure: the denial says so, and is recorded if it can be.
-        let (uses, rates) = (uses.ok(), rates.ok());
+        let now = self.reading().now;
+        self.parts.store.usage(parts.digest, &peer.id, &parts.authority, windows, now).await.ok()
+    }
+
+    /// The facts of a decision, with what was used up just now.
+    pub(super) async fn observe(
+        &self,
+        authentic: &Authentic,
+        request: &Request,
+        peer: Peer,
+        usage: Option<Usage>,
+    ) -> Facts {
+        let certified = authentic.certified.clone();
+        let parts = certified.parts();
+        let ceilings = &self.parts.ceilings;
+        let live = self.live(certified.contract().ok(), request).await;
         // Time and epoch are read last, so that nothing that was waited for makes them old.
         let Reading { now, stepped } = self.reading();
         let observed = Observed {
             now,
             clock_stepped: stepped,
             epoch: self.fence.knowledge(&parts.authority, self.parts.clock.monotonic_ms()),
-            uses,
-            rates,
+            uses: usage.map(|usage| usage.uses),
+            rates: usage.map(|usage| usage.rates),
             boundary: None,
             live,
         };
-        Ok(Facts {
+        Facts {
             certified,
             peer,
             broker: self.parts.id.clone(),
             request: request.clone(),
             observed,
             ceilings: Arc::clone(ceilings),
-        })
+        }
     }
 
     /// The live state of the object that the step is about; unknown where there is no such step or target.

@@ -29,6 +29,7 @@ struct Held {
     plan: Option<Plan>,
     identity: Option<ExecutionIdentity>,
     existing: Option<Box<store::Execution>>,
+    completed: Option<store::Execution>,
     decision: u64,
     timings: Timings,
 }
@@ -136,7 +137,7 @@ impl<S: Store> Broker<S> {
                 }
                 Effect::Call(call) => Event::Performed(self.phase(Phase::Call, self.call(call, &mut held)).await),
                 Effect::Complete(outcome) => {
-                    self.phase(Phase::Complete, self.complete(&terms, about.clone(), &outcome, &held)).await
+                    self.phase(Phase::Complete, self.complete(&terms, about.clone(), &outcome, &mut held)).await
                 }
                 Effect::Finish(finish) => return self.finish(finish, &terms, held, about).await,
             };
@@ -204,7 +205,7 @@ impl<S: Store> Broker<S> {
         performed
     }
 
-    async fn complete(&self, terms: &Terms, about: About, outcome: &Outcome, held: &Held) -> Event {
+    async fn complete(&self, terms: &Terms, about: About, outcome: &Outcome, held: &mut Held) -> Event {
         let draft = match self.outcome_draft(terms, held.decision, about, outcome, Some(held.timings)) {
             Ok(draft) => draft,
             Err(error) => {
@@ -214,7 +215,10 @@ impl<S: Store> Broker<S> {
         };
         let completing = self.parts.store.complete(terms.mutation_id().clone(), outcome.state, draft);
         match self.durable(completing).await {
-            Ok(_) => Event::Completed,
+            Ok(completed) => {
+                held.completed = Some(completed.execution);
+                Event::Completed
+            }
             Err(error) => {
                 let (mutation, error) = (terms.mutation_id(), Causes(&error));
                 log!(OutcomeUnrecorded, %mutation, %error, "an outcome is not recorded; evidence will settle it");
@@ -245,7 +249,11 @@ impl<S: Store> Broker<S> {
             // The facts say what it is: the use is consumed now, and the next round denies with its reason.
             Finish::NotClaimed(NotClaimed::Conflict | NotClaimed::Raced) => return Ok(None),
         };
-        let execution = self.parts.store.execution(terms.mutation_id()).await?;
+        let execution = match held.completed {
+            Some(execution) => Some(execution),
+            // For everybody else it is still running.
+            None => self.parts.store.execution(terms.mutation_id()).await?,
+        };
         let execution = execution.ok_or_else(|| Refused::Internal("an execution is gone".to_owned()))?;
         Ok(Some(Answer {
             execution,

@@ -7,7 +7,10 @@ use spiffe::SpiffeId;
 use tokio::sync::{Notify, watch};
 
 use super::ledger::{Change, Done, Effect, Ledger, Op, Sealer, window_start};
-use super::{Claim, Claimed, EpochAppended, EpochMark, Execution, Query, Record, Store, StoreError, UseKey, Windows};
+use super::{
+    Claim, Claimed, Completed, EpochAppended, EpochMark, Execution, Query, Record, Store, StoreError, Usage, UseKey,
+    Windows,
+};
 use crate::decision::{MutationId, RateCount, Rates, Uses};
 use crate::digest::Digest;
 use crate::execution::State;
@@ -133,9 +136,9 @@ impl Store for Fake {
         }
     }
 
-    async fn complete(&self, mutation: MutationId, state: State, draft: Draft) -> Result<Head, StoreError> {
+    async fn complete(&self, mutation: MutationId, state: State, draft: Draft) -> Result<Completed, StoreError> {
         match self.write(Op::Complete(mutation, state, draft)).await? {
-            Done::Appended(head) => Ok(head),
+            Done::Completed(completed) => Ok(*completed),
             done => panic!("{done:?}"),
         }
     }
@@ -154,32 +157,27 @@ impl Store for Fake {
         }
     }
 
-    async fn uses(&self, certificate: Digest) -> Result<Uses, StoreError> {
-        Ok(self.read(|stored| {
-            let of_it = stored.ledger.executions.values().filter(|execution| execution.certificate == certificate);
-            let last = of_it.max_by_key(|execution| execution.ordinal);
-            Uses { consumed: last.map_or(0, |last| last.ordinal), last: last.map(|last| last.decided_at) }
-        }))
-    }
-
-    async fn rates(
+    async fn usage(
         &self,
+        certificate: Digest,
         agent: &SpiffeId,
         authority: &SpiffeId,
         windows: Windows,
         now: Timestamp,
-    ) -> Result<Rates, StoreError> {
+    ) -> Result<Usage, StoreError> {
         let count =
             |executions: u64, per_seconds| RateCount { executions: u32::try_from(executions).unwrap(), per_seconds };
         Ok(self.read(|stored| {
+            let of_it = stored.ledger.executions.values().filter(|execution| execution.certificate == certificate);
+            let last = of_it.max_by_key(|execution| execution.ordinal);
+            let uses = Uses { consumed: last.map_or(0, |last| last.ordinal), last: last.map(|last| last.decided_at) };
             let after = |seconds| window_start(now, seconds);
             let of_agent = stored.count(|e| e.agent == *agent && e.decided_at > after(windows.agent_seconds));
             let of_authority =
                 stored.count(|e| e.authority == *authority && e.decided_at > after(windows.authority_seconds));
-            Rates {
-                agent: count(of_agent, windows.agent_seconds),
-                authority: count(of_authority, windows.authority_seconds),
-            }
+            let agent = count(of_agent, windows.agent_seconds);
+            let authority = count(of_authority, windows.authority_seconds);
+            Usage { uses, rates: Rates { agent, authority } }
         }))
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use spiffe::SpiffeId;
 
-use super::{Claim, Claimed, EpochAppended, EpochMark, Execution, RateLimit, StoreError, UseKey};
+use super::{Claim, Claimed, Completed, EpochAppended, EpochMark, Execution, RateLimit, StoreError, UseKey};
 use crate::contract::Json;
 use crate::decision::MutationId;
 use crate::digest::Digest;
@@ -32,6 +32,7 @@ pub(super) enum Op {
 #[derive(Debug)]
 pub(super) enum Done {
     Claimed(Claimed),
+    Completed(Box<Completed>),
     Appended(Head),
     Epoch(EpochAppended),
 }
@@ -101,8 +102,9 @@ impl Sealer {
         Ok(Self { key_id: public.key_id(), key, public })
     }
 
+    /// Every [`Op`] is checked before it comes here.
     fn seal(&self, draft: &Draft, link: Link, not_before: Timestamp) -> Result<Sealed, SealError> {
-        let unsigned = Unsigned::new(draft, link, not_before)?;
+        let unsigned = Unsigned::of_checked(draft, link, not_before)?;
         let signature = self.key.sign(&unsigned.to_be_signed()).map_err(|_| SealError::Signature)?;
         unsigned.complete(&self.key_id, &signature)
     }
@@ -248,18 +250,19 @@ impl Ledger {
         sealer: &Sealer,
     ) -> Result<(Done, Option<Change>), StoreError> {
         let execution = self.executions.get(mutation);
-        let from = execution.ok_or_else(|| StoreError::UnknownMutation(mutation.clone()))?.state;
+        let mut execution = execution.ok_or_else(|| StoreError::UnknownMutation(mutation.clone()))?.clone();
+        let from = execution.state;
         if !from.may_become(state) {
             return Err(StoreError::Transition { from, to: state });
         }
         let (head, sealed) = self.append(draft, sealer)?;
-        if let Some(execution) = self.executions.get_mut(mutation) {
-            execution.state = state;
-            execution.outcome = Some(head.number);
-            execution.outcome_at = Some(sealed.time);
-        }
+        execution.state = state;
+        execution.outcome = Some(head.number);
+        execution.outcome_at = Some(sealed.time);
+        self.executions.insert(mutation.clone(), execution.clone());
         let effect = Effect::Outcome(mutation.clone(), state);
-        Ok((Done::Appended(head), Some(Change { sealed, effect })))
+        let completed = Box::new(Completed { head, execution });
+        Ok((Done::Completed(completed), Some(Change { sealed, effect })))
     }
 
     fn epoch(

@@ -66,7 +66,7 @@ pub trait Store: Send + Sync + 'static {
         mutation: MutationId,
         state: State,
         draft: Draft,
-    ) -> impl Future<Output = Result<Head, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Completed, StoreError>> + Send;
 
     /// Appends a record that changes no other state: genesis, a denial, a boundary, an admission. The first record of
     /// a log is genesis, and no other is.
@@ -80,17 +80,16 @@ pub trait Store: Send + Sync + 'static {
         draft: Draft,
     ) -> impl Future<Output = Result<EpochAppended, StoreError>> + Send;
 
-    /// How often a certificate was used.
-    fn uses(&self, certificate: Digest) -> impl Future<Output = Result<Uses, StoreError>> + Send;
-
-    /// How many executions there were in the windows that end at `now`, each beginning after its first moment.
-    fn rates(
+    /// How often a certificate was used, and how many executions there were in the windows that end at `now`, each
+    /// beginning after its first moment.
+    fn usage(
         &self,
+        certificate: Digest,
         agent: &SpiffeId,
         authority: &SpiffeId,
         windows: Windows,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Rates, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Usage, StoreError>> + Send;
 
     /// The execution under a certificate with this use key.
     fn find(
@@ -186,6 +185,24 @@ pub struct RateLimit {
     pub executions: u32,
     /// The length of the window, in seconds.
     pub per_seconds: u32,
+}
+
+/// An outcome that was appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completed {
+    /// Its record.
+    pub head: Head,
+    /// The execution, as it stands now.
+    pub execution: Execution,
+}
+
+/// What was used up before a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Of the certificate.
+    pub uses: Uses,
+    /// Of the rates of agent and authority.
+    pub rates: Rates,
 }
 
 /// The lengths of the windows to count executions in, in seconds.

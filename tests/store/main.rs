@@ -85,7 +85,7 @@ mod tests {
                     let Ok(Claimed::New(decision)) = claimed else { return claimed.map(drop) };
                     tell(decision);
                     let outcome = outcome(certificate, decision.number, State::Succeeded);
-                    tell(store.complete(mutation(certificate), State::Succeeded, outcome).await?);
+                    tell(store.complete(mutation(certificate), State::Succeeded, outcome).await?.head);
                 }
             })
         });

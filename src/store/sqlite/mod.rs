@@ -25,8 +25,11 @@ use tokio::sync::watch;
 pub use read::Reader;
 
 use super::ledger::{Done, Op};
-use super::{Claim, Claimed, EpochAppended, EpochMark, Execution, Query, Record, Store, StoreError, UseKey, Windows};
-use crate::decision::{MutationId, Rates, Uses};
+use super::{
+    Claim, Claimed, Completed, EpochAppended, EpochMark, Execution, Query, Record, Store, StoreError, Usage, UseKey,
+    Windows,
+};
+use crate::decision::MutationId;
 use crate::digest::Digest;
 use crate::execution::State;
 use crate::key::SigningKey;
@@ -138,9 +141,9 @@ impl Store for Sqlite {
         }
     }
 
-    async fn complete(&self, mutation: MutationId, state: State, draft: Draft) -> Result<Head, StoreError> {
+    async fn complete(&self, mutation: MutationId, state: State, draft: Draft) -> Result<Completed, StoreError> {
         match self.write(Op::Complete(mutation, state, draft)).await? {
-            Done::Appended(head) => Ok(head),
+            Done::Completed(completed) => Ok(*completed),
             _ => Err(self.confused()),
         }
     }
@@ -159,18 +162,15 @@ impl Store for Sqlite {
         }
     }
 
-    async fn uses(&self, certificate: Digest) -> Result<Uses, StoreError> {
-        self.seen(self.reader.uses(certificate).await)
-    }
-
-    async fn rates(
+    async fn usage(
         &self,
+        certificate: Digest,
         agent: &SpiffeId,
         authority: &SpiffeId,
         windows: Windows,
         now: Timestamp,
-    ) -> Result<Rates, StoreError> {
-        self.seen(self.reader.rates(agent, authority, windows, now).await)
+    ) -> Result<Usage, StoreError> {
+        self.seen(self.reader.usage(certificate, agent, authority, windows, now).await)
     }
 
     async fn find(&self, certificate: Digest, use_key: &UseKey) -> Result<Option<Execution>, StoreError> {

@@ -17,7 +17,7 @@ use crate::execution::State;
 use crate::record::{Artefact, Head};
 use crate::spiffe_id;
 use crate::store::ledger::window_start;
-use crate::store::{EpochMark, Execution, Filter, MAX_PAGE, Query, Record, StoreError, UseKey, Windows};
+use crate::store::{EpochMark, Execution, Filter, MAX_PAGE, Query, Record, StoreError, Usage, UseKey, Windows};
 use crate::timestamp::Timestamp;
 
 /// The columns of an execution, in the order of [`execution`].
@@ -91,31 +91,23 @@ impl Reader {
         self.pool.close().await;
     }
 
-    /// As [`crate::store::Store::uses`].
+    /// As [`crate::store::Store::usage`].
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn uses(&self, certificate: Digest) -> Result<Uses, StoreError> {
-        let select = "SELECT ordinal, decided_at FROM execution WHERE certificate = ? ORDER BY ordinal DESC LIMIT 1";
-        let row = self.optional(sqlx::query(select).bind(certificate.as_bytes().as_slice())).await?;
-        let Some(row) = row else { return Ok(Uses { consumed: 0, last: None }) };
-        let consumed = u32::try_from(self.get::<i64>(&row, 0)?).map_err(|error| corrupt(&self.path, error))?;
-        Ok(Uses { consumed, last: Some(self.time(self.get(&row, 1)?)?) })
-    }
-
-    /// As [`crate::store::Store::rates`].
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn rates(
+    pub async fn usage(
         &self,
+        certificate: Digest,
         agent: &SpiffeId,
         authority: &SpiffeId,
         windows: Windows,
         now: Timestamp,
-    ) -> Result<Rates, StoreError> {
+    ) -> Result<Usage, StoreError> {
         let start = |seconds| millis(window_start(now, seconds));
+        // In one statement: each one costs more than what it looks up.
         let select = "SELECT
+            (SELECT ordinal FROM execution WHERE certificate = ?5 ORDER BY ordinal DESC LIMIT 1),
+            (SELECT decided_at FROM execution WHERE certificate = ?5 ORDER BY ordinal DESC LIMIT 1),
             coalesce((SELECT of_agent FROM execution WHERE agent = ?1 ORDER BY decided_at DESC, of_agent DESC LIMIT 1), 0)
           - coalesce((SELECT of_agent FROM execution WHERE agent = ?1 AND decided_at <= ?2
                       ORDER BY decided_at DESC, of_agent DESC LIMIT 1), 0),
@@ -127,13 +119,18 @@ impl Reader {
             .bind(agent.to_string())
             .bind(start(windows.agent_seconds))
             .bind(authority.to_string())
-            .bind(start(windows.authority_seconds));
+            .bind(start(windows.authority_seconds))
+            .bind(certificate.as_bytes().as_slice());
         let row = self.optional(query).await?.ok_or_else(|| corrupt(&self.path, "a count"))?;
+        let consumed = self.get::<Option<i64>>(&row, 0)?.unwrap_or(0);
+        let consumed = u32::try_from(consumed).map_err(|error| corrupt(&self.path, error))?;
+        let last = self.get::<Option<i64>>(&row, 1)?.map(|at| self.time(at)).transpose()?;
         let count = |index, per_seconds| {
             let executions = u32::try_from(self.get::<i64>(&row, index)?).unwrap_or(u32::MAX);
             Ok::<_, StoreError>(RateCount { executions, per_seconds })
         };
-        Ok(Rates { agent: count(0, windows.agent_seconds)?, authority: count(1, windows.authority_seconds)? })
+        let rates = Rates { agent: count(2, windows.agent_seconds)?, authority: count(3, windows.authority_seconds)? };
+        Ok(Usage { uses: Uses { consumed, last }, rates })
     }
 
     /// As [`crate::store::Store::find`].

@@ -19,9 +19,18 @@ use crate::record::{Artefact, Decided, Draft, Kind, Statement, beginning, verify
 use crate::store::fake::Fake;
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{
-    Claim, Claimed, EpochAppended, EpochMark, Filter, Query, RateLimit, Store, StoreError, UseKey, Windows,
+    Claim, Claimed, Completed, EpochAppended, EpochMark, Filter, Query, RateLimit, Store, StoreError, Usage, UseKey,
+    Windows,
 };
 use crate::timestamp::Timestamp;
+
+async fn usage<S: Store>(store: &S, certificate: Digest, windows: Windows, now: Timestamp) -> Usage {
+    store.usage(certificate, &id(AGENT), &id(AUTHORITY), windows, now).await.unwrap()
+}
+
+pub(super) async fn uses<S: Store>(store: &S, certificate: Digest) -> Uses {
+    usage(store, certificate, Windows { agent_seconds: 1, authority_seconds: 1 }, at(0)).await.uses
+}
 
 /// Runs a test on every store, its log begun.
 macro_rules! on_every_store {
@@ -97,10 +106,10 @@ async fn records_are_linked_signed_and_in_order_of_time<S: Store>(store: Arc<S>,
 
 async fn i3_a_use_is_consumed_once<S: Store>(store: Arc<S>, _: &SigningKey) {
     let certificate = Digest::of(b"certificate");
-    assert_eq!(store.uses(certificate).await.unwrap(), Uses { consumed: 0, last: None });
+    assert_eq!(uses(&*store, certificate).await, Uses { consumed: 0, last: None });
     let first = claim(certificate, 1, "", 1);
     let Claimed::New(head) = store.decide(allow(certificate, 1, 1), first.clone()).await.unwrap() else { panic!() };
-    assert_eq!(store.uses(certificate).await.unwrap(), Uses { consumed: 1, last: Some(at(1)) });
+    assert_eq!(uses(&*store, certificate).await, Uses { consumed: 1, last: Some(at(1)) });
     assert_eq!(statement(&*store, head.number).await.about, allow(certificate, 1, 1).about);
 
     let repeated = store.decide(allow(certificate, 1, 2), first.clone()).await.unwrap();
@@ -134,7 +143,7 @@ async fn i3_uses_are_consumed_in_order<S: Store>(store: Arc<S>, _: &SigningKey) 
     assert_eq!(claimed.iter().filter(|claimed| matches!(claimed, Ok(Claimed::New(_)))).count(), 1);
     assert_eq!(claimed.iter().filter(|claimed| matches!(claimed, Ok(Claimed::Raced))).count(), 31);
     assert!(matches!(decide(2, "b".to_owned()).await.unwrap(), Claimed::New(_)));
-    assert_eq!(store.uses(certificate).await.unwrap().consumed, 2);
+    assert_eq!(uses(&*store, certificate).await.consumed, 2);
     assert!(matches!(decide(101, "c".to_owned()).await, Err(StoreError::Claim(_))));
 }
 
@@ -153,9 +162,10 @@ async fn i6_an_outcome_moves_an_execution_only_where_it_may<S: Store>(store: Arc
             for next in [first, second] {
                 let before = store.head().await.unwrap().unwrap();
                 match complete(next).await {
-                    Ok(head) => {
+                    Ok(Completed { head, execution }) => {
                         assert!(state.may_become(next), "{state:?} {next:?}");
-                        let execution = store.execution(&mutation).await.unwrap().unwrap();
+                        assert_eq!(store.head().await.unwrap(), Some(head));
+                        assert_eq!(store.execution(&mutation).await.unwrap().as_ref(), Some(&execution));
                         assert_eq!((execution.state, execution.outcome), (next, Some(head.number)));
                         assert_eq!(execution.outcome_at, Some(statement(&*store, head.number).await.time));
                         state = next;
@@ -190,7 +200,7 @@ async fn i10_a_rate_holds_under_concurrency<S: Store>(store: Arc<S>, _: &Signing
     let windows = Windows { agent_seconds: 10, authority_seconds: 3 };
     let rates = |seconds| {
         let store = &store;
-        async move { store.rates(&id(AGENT), &id(AUTHORITY), windows, at(seconds)).await.unwrap() }
+        async move { usage(&**store, Digest::of(b"none"), windows, at(seconds)).await.rates }
     };
     let counted = |rates: crate::decision::Rates| (rates.agent.executions, rates.authority.executions);
     assert_eq!(counted(rates(1).await), (5, 5));
@@ -317,10 +327,10 @@ async fn what_must_not_be_is_refused_and_changes_nothing<S: Store>(store: Arc<S>
         assert!(error.is_refusal() && !error.is_retryable() && !error.is_uncertain(), "{error:?}");
     }
     assert_eq!(store.head().await.unwrap(), head);
-    assert_eq!(store.uses(certificate).await.unwrap().consumed, 0);
+    assert_eq!(uses(&*store, certificate).await.consumed, 0);
     let ended = Timestamp::from_millis(253_402_300_799_999).unwrap();
     let windows = Windows { agent_seconds: 1, authority_seconds: 1 };
-    assert_eq!(store.rates(&id(AGENT), &id(AUTHORITY), windows, ended).await.unwrap().agent.executions, 0);
+    assert_eq!(usage(&*store, certificate, windows, ended).await.rates.agent.executions, 0);
 }
 
 async fn subscribers_see_the_newest_number<S: Store>(store: Arc<S>, _: &SigningKey) {

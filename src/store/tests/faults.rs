@@ -31,7 +31,7 @@ async fn i3_a_failed_write_may_or_may_not_be_there_and_can_be_asked_for() {
         // Asking once more is safe: the use is consumed once either way.
         let again = decide().await.unwrap();
         assert_eq!(matches!(again, Claimed::New(_)), !there, "{again:?}");
-        assert_eq!(store.uses(certificate).await.unwrap().consumed, 1);
+        assert_eq!(super::conformance::uses(&*store, certificate).await.consumed, 1);
         assert_eq!(store.head().await.unwrap().unwrap().number, 2);
     }
 }
