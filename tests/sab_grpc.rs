@@ -190,9 +190,14 @@ impl World {
     }
 
     async fn metrics(&self) -> String {
+        self.http("/metrics").await
+    }
+
+    async fn http(&self, path: &str) -> String {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut socket = tokio::net::TcpStream::connect(self.http).await.unwrap();
-        socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         socket.read_to_string(&mut text).await.unwrap();
         text
@@ -428,12 +433,38 @@ async fn i9_policies_that_break_refuse_everything_and_say_so() {
             panic!("never {state:?}");
         }
     };
+    let shown = |path: &'static str, text: &'static str, there: bool| {
+        let world = &world;
+        async move {
+            for _ in 0..600 {
+                if world.http(path).await.contains(text) == there {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            panic!("{path} never says {text}");
+        }
+    };
     until(State::Refused).await;
-    assert!(world.metrics().await.contains("sab_policies_broken 1"));
+    shown("/metrics", "sab_policies_broken 1", true).await;
+    // Some of the work goes on: revocations and epochs.
+    shown("/readyz", "ready\npolicies: broken: every proposal is refused", true).await;
     std::fs::remove_file(&broken).unwrap();
     world.reload.send(()).await.unwrap();
     until(State::Admitted).await;
-    assert!(world.metrics().await.contains("sab_policies_broken 0"));
+    shown("/metrics", "sab_policies_broken 0", true).await;
+    shown("/readyz", "policies", false).await;
+
+    // A folder that is gone holds no policy: what it was to replace is not in force either.
+    let [folder, away] = ["policies", "away"].map(|name| world.folder.path().join(name));
+    std::fs::rename(&folder, &away).unwrap();
+    world.reload.send(()).await.unwrap();
+    until(State::Refused).await;
+    shown("/metrics", "sab_policies_broken 1", true).await;
+    std::fs::rename(&away, &folder).unwrap();
+    world.reload.send(()).await.unwrap();
+    until(State::Admitted).await;
+    shown("/metrics", "sab_policies_broken 0", true).await;
 }
 
 #[test]
