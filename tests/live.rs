@@ -228,7 +228,7 @@ async fn measure_revocation() {
 /// The leaf that signs the authority's epoch statements now.
 async fn epoch_signer(channel: &Channel) -> Vec<u8> {
     let (acknowledge, acknowledgements) = tokio::sync::mpsc::channel(1);
-    acknowledge.send(EpochAcknowledgement { sequence: 0 }).await.unwrap();
+    acknowledge.send(EpochAcknowledgement::default()).await.unwrap();
     let mut client = EpochServiceClient::new(channel.clone());
     let answer = client.stream_epochs(ReceiverStream::new(acknowledgements)).await.unwrap();
     let signed = answer.into_inner().message().await.unwrap().unwrap();

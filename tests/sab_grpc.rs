@@ -183,7 +183,14 @@ impl World {
 
     /// A broker that listens.
     async fn listen(&self, who: &str) -> Result<Listening, Status> {
+        self.listen_by(who, 1000, 200).await
+    }
+
+    /// A broker that goes by these bounds.
+    async fn listen_by(&self, who: &str, staleness_ms: u32, max_clock_skew_ms: u32) -> Result<Listening, Status> {
         let (acknowledge, acknowledgements) = mpsc::channel(16);
+        let opening = EpochAcknowledgement { sequence: 0, staleness_ms, max_clock_skew_ms };
+        acknowledge.send(opening).await.unwrap();
         let mut client = EpochServiceClient::new(self.channel(who).await);
         let answer = client.stream_epochs(ReceiverStream::new(acknowledgements)).await?;
         Ok(Listening { trust: self.trust(), statements: answer.into_inner(), acknowledge, newest: None })
@@ -223,7 +230,8 @@ impl Listening {
     }
 
     async fn acknowledge(&self, sequence: u64) {
-        self.acknowledge.send(EpochAcknowledgement { sequence }).await.unwrap();
+        let acknowledgement = EpochAcknowledgement { sequence, ..EpochAcknowledgement::default() };
+        self.acknowledge.send(acknowledgement).await.unwrap();
     }
 }
 
@@ -413,6 +421,22 @@ async fn i2_a_restart_takes_nothing_back() {
     assert!(after.next().await.parts().revoked.certificates.contains(&certificate));
     let get = GetProposalRequest { id: admitted.id.clone() };
     assert_eq!(world.proposals("agent").await.get_proposal(get).await.unwrap().into_inner(), admitted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i2_a_broker_that_may_act_for_longer_than_revocations_wait_hears_nothing() {
+    let world = World::new().await;
+    for (staleness, skew, field) in [(1001, 200, "staleness_ms"), (1000, 201, "max_clock_skew_ms")] {
+        let mut listening = world.listen_by("broker", staleness, skew).await.unwrap();
+        let status = tokio::time::timeout(PATIENCE, listening.statements.message()).await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        let details = status.get_details_bad_request().unwrap();
+        let violation = &details.field_violations[0];
+        assert_eq!(violation.field, field);
+        assert!(violation.description.contains(&format!("lower `ceilings.knowledge.{field}`")), "{violation:?}");
+    }
+    world.listen_by("broker", 0, 0).await.unwrap().next().await;
+    world.listen("broker").await.unwrap().next().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

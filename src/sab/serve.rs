@@ -160,8 +160,9 @@ impl Sab {
         let http = tokio::spawn(http);
         let proposals = ProposalServiceServer::new(Proposals::new(Arc::clone(&self.airlock), self.metrics.clone()))
             .max_decoding_message_size(Proposal::MAX_OCTETS + MAX_SMALL);
-        let epochs = EpochServiceServer::new(EpochStream::new(self.epochs.clone(), self.metrics.clone()))
-            .max_decoding_message_size(MAX_SMALL);
+        let epochs =
+            EpochServiceServer::new(EpochStream::new(self.epochs.clone(), self.config.timing, self.metrics.clone()))
+                .max_decoding_message_size(MAX_SMALL);
         let revocations = RevocationServiceServer::new(Revocations::new(Arc::clone(&self.airlock), self.metrics))
             .max_decoding_message_size(MAX_SMALL);
         let parts = Parts {
