@@ -15,7 +15,7 @@ use tonic::transport::Endpoint;
 use crate::broker::{Broker, Trusted};
 use crate::clock::Clock;
 use crate::config::broker::AuthorityConfig;
-use crate::epoch::{EpochParts, EpochStatement};
+use crate::epoch::{EpochParts, EpochStatement, FreshnessBounds};
 use crate::epoch_envelope;
 use crate::identity::Identities;
 use crate::proto::sab::v1::epoch_service_client::EpochServiceClient;
@@ -48,8 +48,8 @@ pub struct Follower<S> {
     pub trusted: watch::Receiver<Arc<Trusted>>,
     /// The clocks.
     pub clock: Clock,
-    /// How old what it said may be: the broker's bound.
-    pub staleness: Duration,
+    /// How old what it said may be, and how far the clocks may differ: the broker's bounds.
+    pub bounds: FreshnessBounds,
     /// Where it says whether anything can be executed under this authority.
     pub health: Health,
 }
@@ -123,7 +123,7 @@ impl<S: Store> Follower<S> {
 
     /// How long a stream may be silent: decisions are denied for half of it already.
     fn silence(&self) -> Duration {
-        self.staleness.saturating_mul(2).min(SILENCE)
+        Duration::from_millis(self.bounds.staleness_ms.into()).saturating_mul(2).min(SILENCE)
     }
 
     /// One stream, to its end; and how many statements came on it.
@@ -146,8 +146,11 @@ impl<S: Store> Follower<S> {
         let mut client = EpochServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
         let (acknowledge, acknowledgements) = mpsc::channel(4);
         let status = |status: tonic::Status| Ended::Stream(Box::new(status));
-        // The stream is open when the authority has something to answer to.
-        acknowledge.send(EpochAcknowledgement { sequence: 0 }).await.map_err(|_| Ended::Closed)?;
+        // The stream is open when the authority has something to answer to. It waits for brokers as long as they may act by
+        // what they know, and so is told how long that is.
+        let FreshnessBounds { staleness_ms, max_clock_skew_ms } = self.bounds;
+        let opening = EpochAcknowledgement { sequence: 0, staleness_ms, max_clock_skew_ms };
+        acknowledge.send(opening).await.map_err(|_| Ended::Closed)?;
         let opening = client.stream_epochs(ReceiverStream::new(acknowledgements));
         let opened = tokio::time::timeout(silence, opening).await.map_err(|_| Ended::Silent(silence))?;
         let mut stream = opened.map_err(status)?.into_inner();
@@ -159,7 +162,9 @@ impl<S: Store> Follower<S> {
             if !news.borrow().is_empty() {
                 news.send_replace(String::new());
             }
-            let acknowledged = acknowledge.send_timeout(EpochAcknowledgement { sequence }, silence).await;
+            let acknowledged = acknowledge
+                .send_timeout(EpochAcknowledgement { sequence, ..EpochAcknowledgement::default() }, silence)
+                .await;
             acknowledged.map_err(|error| match error {
                 SendTimeoutError::Timeout(_) => Ended::Silent(silence),
                 SendTimeoutError::Closed(_) => Ended::Closed,

@@ -258,7 +258,7 @@ impl From<Performed> for Outcome {
             }
             Performed::NotStarted { detail } => Self::new(State::NotStarted, detail),
             Performed::Aborted { denial } => {
-                Self { reason: Some(denial.reason), ..Self::new(State::Aborted, denial.detail) }
+                Self { reason: Some(denial.reason), ..Self::new(State::Aborted, denial.to_string()) }
             }
             Performed::Unknown { detail } => Self::new(State::Unknown, detail),
         }

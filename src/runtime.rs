@@ -98,7 +98,7 @@ pub async fn broker(
             identities: identities.clone(),
             trusted: trusted.clone(),
             clock: clock.clone(),
-            staleness: Duration::from_millis(config.ceilings.knowledge().staleness_ms.into()),
+            bounds: config.ceilings.knowledge().freshness(),
             health: health.clone(),
         };
         tasks.spawn(follower.run());

@@ -10,13 +10,18 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
+    use seb::epoch::EpochStatement;
+    use seb::proto::seb::v1::execution::State;
     use seb::sab::authority::Authority;
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{Connection, SqliteConnection};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::watch;
 
     use crate::world::authority::{Epochs, Manner};
     use crate::world::broker::{Settings, reason};
-    use crate::world::{PATIENCE, World, identities};
+    use crate::world::{PATIENCE, World, id, identities};
 
     /// What `/readyz` answers: whether it is 200, and its lines.
     async fn ready(address: SocketAddr) -> (bool, String) {
@@ -120,6 +125,139 @@ mod tests {
         assert_eq!(world.production.applied().len(), 6);
         broker.stop().await;
         // Every one of those refusals is derived again.
+        world.verified().await;
+    }
+
+    /// Whether the store has that this agent is revoked: after a restart nothing else is known.
+    async fn is_durable(world: &World, holder: &str) -> bool {
+        let path = world.path("broker.db");
+        let options = SqliteConnectOptions::new().filename(path).read_only(true);
+        let mut store = SqliteConnection::connect_with(&options).await.unwrap();
+        let statement: Vec<u8> = sqlx::query_scalar("SELECT statement FROM epoch WHERE authority = ?")
+            .bind("spiffe://example.org/sab")
+            .fetch_one(&mut store)
+            .await
+            .unwrap();
+        EpochStatement::parse(&statement).unwrap().parts().revoked.holders.contains(&id(holder))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn i2_nothing_is_acknowledged_that_a_restart_would_forget() {
+        let world = World::new().await;
+        let broker = world.broker(&Settings::default()).await;
+        for number in 0..20 {
+            let holder = format!("agent/revoked-{number}");
+            world.epochs.say(|says| says.revoked.holders.insert(id(&holder))).await;
+            assert!(is_durable(&world, &holder).await, "acknowledged, and not durable");
+        }
+        // A store that takes nothing: no acknowledgement, however often the authority says it.
+        let mut other = SqliteConnection::connect(world.path("broker.db").to_str().unwrap()).await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+        let sequence = world.epochs.begin_to_say(|says| says.revoked.holders.insert(id("agent/one")));
+        for _ in 0..100 {
+            let acknowledged = world.epochs.newest_acknowledged();
+            assert!(acknowledged < sequence, "{acknowledged} is acknowledged, and {sequence} is not durable");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(!is_durable(&world, "agent/one").await);
+        sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+        world.epochs.acknowledged(sequence).await;
+        assert!(is_durable(&world, "agent/one").await);
+        // After a restart the authority cannot take it back.
+        broker.stop().await;
+        let broker = world.broker(&Settings { staleness_ms: 1000, ..Settings::default() }).await;
+        world.epochs.behave(Manner::Unrevoking);
+        until(broker.http, |ok, _| !ok).await;
+        let ask = world.ask(&world.scale("checkout").await, 20);
+        let status = broker.clients.execute(&ask).await.unwrap_err();
+        assert!(["epoch_stale", "revoked_holder"].contains(&reason(&status).as_str()), "{status:?}");
+        broker.stop().await;
+    }
+
+    /// A way to production that holds a connection back until it is opened: the broker has decided, and waits for the
+    /// handshake.
+    async fn gate(world: &mut World) -> (watch::Sender<bool>, watch::Receiver<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let production = std::mem::replace(&mut world.production.address, listener.local_addr().unwrap().to_string());
+        let (open, opened) = watch::channel(false);
+        let (came, coming) = watch::channel(0);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                came.send_modify(|count| *count += 1);
+                let (mut opened, production) = (opened.clone(), production.clone());
+                tokio::spawn(async move {
+                    opened.wait_for(|open| *open).await.unwrap();
+                    let mut far = TcpStream::connect(production).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        });
+        (open, coming)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn i2_what_is_under_way_stops_at_the_fence_for_every_doubt() {
+        let mut world = World::new().await;
+        let asks = {
+            let mut asks = Vec::new();
+            for number in 0..5 {
+                asks.push(world.ask(&world.scale(&format!("service-{number}")).await, 20));
+            }
+            asks
+        };
+        let (open, mut coming) = gate(&mut world).await;
+        // Nothing is read before the call, so that the only connection is that of the call.
+        let settings = Settings { read_before: false, staleness_ms: 1500, ..Settings::default() };
+        let broker = world.broker(&settings).await;
+        let cases = [
+            "",
+            "clock_skew: the broker's clock was stepped",
+            "clock_skew: the authority's clock differs",
+            "epoch_stale: the newest statement is",
+            "revoked_holder: spiffe://example.org/agent/one",
+        ];
+        for (number, (ask, expected)) in asks.into_iter().zip(cases).enumerate() {
+            let clients = broker.clients.clone();
+            let before = *coming.borrow_and_update();
+            let asked = tokio::spawn(async move { clients.execute(&ask).await });
+            tokio::time::timeout(PATIENCE, coming.wait_for(|count| *count > before)).await.unwrap().unwrap();
+            // Decided and recorded; not sent.
+            match number {
+                0 => {}
+                // No statement comes that would show it as well.
+                1 => {
+                    world.epochs.behave(Manner::Silent);
+                    broker.clock.step(2_500);
+                }
+                // The authority's clock and the broker's are apart by more than the bound.
+                2 => {
+                    world.epochs.behave(Manner::Skewed(2_500));
+                    until(broker.http, |_, said| said.contains("sab: clock_skew: the authority's clock differs")).await;
+                }
+                3 => {
+                    world.epochs.behave(Manner::Silent);
+                    until(broker.http, |_, said| said.contains("sab: epoch_stale")).await;
+                }
+                _ => world.epochs.say(|says| says.revoked.holders.insert(id("agent/one"))).await,
+            }
+            open.send_replace(true);
+            let answer = asked.await.unwrap().unwrap();
+            match expected {
+                "" => assert_eq!(answer.state(), State::Succeeded, "{answer:?}"),
+                expected => {
+                    assert_eq!(answer.state(), State::Aborted, "{expected}: {answer:?}");
+                    assert!(answer.detail.starts_with(expected), "{expected}: {answer:?}");
+                }
+            }
+            open.send_replace(false);
+            if number == 1 {
+                broker.clock.step(-2_500);
+            }
+            world.epochs.behave(Manner::Honest);
+            until(broker.http, |ok, _| ok).await;
+        }
+        assert_eq!(world.production.applied().len(), 1);
+        broker.stop().await;
         world.verified().await;
     }
 }

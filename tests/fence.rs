@@ -130,6 +130,26 @@ mod tests {
         });
     }
 
+    /// A statement whose time is not the broker's may have been held back on the way, or speak of another time.
+    #[test]
+    fn i2_clocks_that_are_apart_deny_whoever_is_ahead() {
+        loom::model(|| {
+            for (millis, good) in
+                [(0, true), (2000, true), (2001, false), (-2000, true), (-2001, false), (60_000, false)]
+            {
+                let fence = Fence::default();
+                let received = Timestamp::from_millis(now().millis().checked_add_signed(millis).unwrap()).unwrap();
+                fence.apply(statement(1, false), received, 0).unwrap();
+                let passed = fence.pass(&revocable(), now(), 0, BOUNDS, || ());
+                assert_eq!(passed.map_err(|denial| denial.reason), if good { Ok(()) } else { Err(Reason::ClockSkew) });
+                assert_eq!(
+                    fence.knowledge(&revocable().authority, 0).unwrap().skew_ms,
+                    -i32::try_from(millis).unwrap()
+                );
+            }
+        });
+    }
+
     #[test]
     fn i9_what_was_known_before_a_restart_denies_until_the_authority_is_heard() {
         loom::model(|| {

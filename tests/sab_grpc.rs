@@ -183,16 +183,28 @@ impl World {
 
     /// A broker that listens.
     async fn listen(&self, who: &str) -> Result<Listening, Status> {
+        self.listen_by(who, 1000, 200).await
+    }
+
+    /// A broker that goes by these bounds.
+    async fn listen_by(&self, who: &str, staleness_ms: u32, max_clock_skew_ms: u32) -> Result<Listening, Status> {
         let (acknowledge, acknowledgements) = mpsc::channel(16);
+        let opening = EpochAcknowledgement { sequence: 0, staleness_ms, max_clock_skew_ms };
+        acknowledge.send(opening).await.unwrap();
         let mut client = EpochServiceClient::new(self.channel(who).await);
         let answer = client.stream_epochs(ReceiverStream::new(acknowledgements)).await?;
         Ok(Listening { trust: self.trust(), statements: answer.into_inner(), acknowledge, newest: None })
     }
 
     async fn metrics(&self) -> String {
+        self.http("/metrics").await
+    }
+
+    async fn http(&self, path: &str) -> String {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut socket = tokio::net::TcpStream::connect(self.http).await.unwrap();
-        socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         socket.read_to_string(&mut text).await.unwrap();
         text
@@ -218,7 +230,8 @@ impl Listening {
     }
 
     async fn acknowledge(&self, sequence: u64) {
-        self.acknowledge.send(EpochAcknowledgement { sequence }).await.unwrap();
+        let acknowledgement = EpochAcknowledgement { sequence, ..EpochAcknowledgement::default() };
+        self.acknowledge.send(acknowledgement).await.unwrap();
     }
 }
 
@@ -411,6 +424,22 @@ async fn i2_a_restart_takes_nothing_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i2_a_broker_that_may_act_for_longer_than_revocations_wait_hears_nothing() {
+    let world = World::new().await;
+    for (staleness, skew, field) in [(1001, 200, "staleness_ms"), (1000, 201, "max_clock_skew_ms")] {
+        let mut listening = world.listen_by("broker", staleness, skew).await.unwrap();
+        let status = tokio::time::timeout(PATIENCE, listening.statements.message()).await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        let details = status.get_details_bad_request().unwrap();
+        let violation = &details.field_violations[0];
+        assert_eq!(violation.field, field);
+        assert!(violation.description.contains(&format!("lower `ceilings.knowledge.{field}`")), "{violation:?}");
+    }
+    world.listen_by("broker", 0, 0).await.unwrap().next().await;
+    world.listen("broker").await.unwrap().next().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i9_policies_that_break_refuse_everything_and_say_so() {
     let world = World::new().await;
     let broken = world.folder.path().join("policies/zz.cedar");
@@ -428,12 +457,38 @@ async fn i9_policies_that_break_refuse_everything_and_say_so() {
             panic!("never {state:?}");
         }
     };
+    let shown = |path: &'static str, text: &'static str, there: bool| {
+        let world = &world;
+        async move {
+            for _ in 0..600 {
+                if world.http(path).await.contains(text) == there {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            panic!("{path} never says {text}");
+        }
+    };
     until(State::Refused).await;
-    assert!(world.metrics().await.contains("sab_policies_broken 1"));
+    shown("/metrics", "sab_policies_broken 1", true).await;
+    // Some of the work goes on: revocations and epochs.
+    shown("/readyz", "ready\npolicies: broken: every proposal is refused", true).await;
     std::fs::remove_file(&broken).unwrap();
     world.reload.send(()).await.unwrap();
     until(State::Admitted).await;
-    assert!(world.metrics().await.contains("sab_policies_broken 0"));
+    shown("/metrics", "sab_policies_broken 0", true).await;
+    shown("/readyz", "policies", false).await;
+
+    // A folder that is gone holds no policy: what it was to replace is not in force either.
+    let [folder, away] = ["policies", "away"].map(|name| world.folder.path().join(name));
+    std::fs::rename(&folder, &away).unwrap();
+    world.reload.send(()).await.unwrap();
+    until(State::Refused).await;
+    shown("/metrics", "sab_policies_broken 1", true).await;
+    std::fs::rename(&away, &folder).unwrap();
+    world.reload.send(()).await.unwrap();
+    until(State::Admitted).await;
+    shown("/metrics", "sab_policies_broken 0", true).await;
 }
 
 #[test]

@@ -165,7 +165,7 @@ impl Default for Knowledge {
     fn default() -> Self {
         Self {
             staleness_ms: 1000,
-            max_clock_skew_ms: 2000,
+            max_clock_skew_ms: 500,
             max_boundary_age_seconds: 900,
             boundary: BoundaryMode::Enforce,
             max_state_age_ms: 1000,

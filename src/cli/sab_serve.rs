@@ -123,7 +123,11 @@ impl Revoke {
             Format::Text => {
                 writeln!(out, "{GOOD}revoked{GOOD:#}  by epoch statement {}", revoked.sequence)?;
                 for it in &revoked.brokers {
-                    let how = if it.acknowledged { "acknowledged" } else { "its lease ran out: it denies by itself" };
+                    let how = match (it.acknowledged, it.after_ms) {
+                        (true, _) => "acknowledged",
+                        (false, 0) => "was not there for longer than its lease: it denies by itself",
+                        (false, _) => "its lease ran out: it denies by itself",
+                    };
                     writeln!(out, "  {}  {how} {FAINT}after {} ms{FAINT:#}", it.broker, it.after_ms)?;
                 }
             }

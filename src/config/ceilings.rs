@@ -64,7 +64,7 @@ fn inline(table: &mut Table<'_>) -> Option<Ceilings> {
         let meaning = "How old the newest epoch statement may be.";
         let staleness_ms = bound(table, "staleness_ms", DAY_MILLIS, "1000", meaning);
         let meaning = "How far the clocks of broker and authority may differ.";
-        let max_clock_skew_ms = bound(table, "max_clock_skew_ms", DAY_MILLIS, "2000", meaning);
+        let max_clock_skew_ms = bound(table, "max_clock_skew_ms", DAY_MILLIS, "500", meaning);
         let meaning = "How old the proof may be that a target refuses other identities.";
         let max_boundary_age_seconds = bound(table, "max_boundary_age_seconds", DAY_SECONDS, "900", meaning);
         let modes = OneOf(&[("enforce", BoundaryMode::Enforce), ("warn", BoundaryMode::Warn)]);

@@ -141,7 +141,9 @@ impl Sab {
             epochs: self.epochs.clone(),
             metrics: self.metrics.clone(),
             policies: self.config.policies.clone(),
+            health: health.clone(),
         };
+        state.show();
         let background = tokio::spawn({
             let ended = ended.clone();
             async move {
@@ -158,8 +160,9 @@ impl Sab {
         let http = tokio::spawn(http);
         let proposals = ProposalServiceServer::new(Proposals::new(Arc::clone(&self.airlock), self.metrics.clone()))
             .max_decoding_message_size(Proposal::MAX_OCTETS + MAX_SMALL);
-        let epochs = EpochServiceServer::new(EpochStream::new(self.epochs.clone(), self.metrics.clone()))
-            .max_decoding_message_size(MAX_SMALL);
+        let epochs =
+            EpochServiceServer::new(EpochStream::new(self.epochs.clone(), self.config.timing, self.metrics.clone()))
+                .max_decoding_message_size(MAX_SMALL);
         let revocations = RevocationServiceServer::new(Revocations::new(Arc::clone(&self.airlock), self.metrics))
             .max_decoding_message_size(MAX_SMALL);
         let parts = Parts {
@@ -191,23 +194,30 @@ struct Background {
     epochs: Epochs,
     metrics: SabMetrics,
     policies: std::path::PathBuf,
+    health: Health,
 }
 
 impl Background {
     async fn reload(&self) {
-        let reloaded = match PolicyFiles::read(&self.policies) {
-            Ok(files) => self.airlock.reload(&files).await,
-            Err(error) => {
-                log!(PoliciesKept, error = %Causes(&error), "the policies cannot be read; those of before stay in force");
-                return;
-            }
-        };
+        // What cannot be read is no better than what is wrong: nothing is admitted by it, and nothing by what it was to replace.
+        let files = PolicyFiles::read(&self.policies).unwrap_or_else(|error| {
+            log!(PoliciesBroken, fault = %Causes(&error), "the policies cannot be read: every proposal is refused");
+            PolicyFiles::default()
+        });
+        let reloaded = self.airlock.reload(&files).await;
         match reloaded {
             Ok(faults) if faults.is_empty() => log!(PoliciesRead, "the policies were read again"),
             Ok(faults) => report_faults(&faults),
             Err(error) => log!(PoliciesKept, error = %Causes(&error), "the policies of before stay in force"),
         }
+        self.show();
+    }
+
+    /// Tells how things stand, in metrics and health.
+    fn show(&self) {
         set_gauges(&self.airlock, &self.epochs, &self.metrics);
+        let broken = "broken: every proposal is refused, and revocations and epochs go on; mend them, and send SIGHUP";
+        self.health.limit("policies", self.airlock.is_deny_all().then_some(broken));
     }
 
     async fn sweep(&self) {
@@ -218,7 +228,7 @@ impl Background {
                 log!(ProposalsUnreadable, error = %Causes(&error), "pending proposals could not be looked at")
             }
         }
-        set_gauges(&self.airlock, &self.epochs, &self.metrics);
+        self.show();
     }
 }
 

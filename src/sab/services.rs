@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
 use futures::Stream;
@@ -13,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::airlock::{Airlock, AirlockError, tier_name};
-use super::epochs::{EpochError, Epochs, Listener, Revocation, Signed};
+use super::epochs::{EpochError, Epochs, Listener, Revocation, Signed, Timing};
 use super::ledger::{Entry, Filter, State};
 use super::metrics::SabMetrics;
 use crate::decision::Peer;
@@ -28,6 +29,9 @@ use crate::timestamp::Timestamp;
 /// The most proposals of one page, and how many where the request does not say.
 const MAX_PAGE: u32 = 500;
 const PAGE: u32 = 50;
+
+/// How long a broker may take to open its stream.
+const OPENING: Duration = Duration::from_secs(5);
 
 /// The longest cause of a revocation, in octets.
 const MAX_CAUSE: usize = 1024;
@@ -183,14 +187,31 @@ fn time(time: Timestamp) -> prost_types::Timestamp {
 /// `EpochService`.
 pub struct EpochStream {
     epochs: Epochs,
+    timing: Timing,
     metrics: SabMetrics,
 }
 
 impl EpochStream {
-    /// The service of these epochs.
-    pub const fn new(epochs: Epochs, metrics: SabMetrics) -> Self {
-        Self { epochs, metrics }
+    /// The service of these epochs, for brokers whose bounds are within `timing`.
+    pub const fn new(epochs: Epochs, timing: Timing, metrics: SabMetrics) -> Self {
+        Self { epochs, timing, metrics }
     }
+}
+
+/// Whether a revocation is answered late enough for a broker that goes by these bounds.
+fn within(timing: &Timing, opening: &proto::EpochAcknowledgement) -> Result<(), Status> {
+    let bounds = [
+        ("staleness_ms", opening.staleness_ms, timing.staleness, "staleness"),
+        ("max_clock_skew_ms", opening.max_clock_skew_ms, timing.max_clock_skew, "max_clock_skew"),
+    ];
+    let wider = bounds.into_iter().find(|(_, theirs, ours, _)| Duration::from_millis((*theirs).into()) > *ours);
+    let Some((field, theirs, ours, setting)) = wider else { return Ok(()) };
+    let what = format!(
+        "is {theirs}, and the authority waits for brokers of {} at most: lower `ceilings.knowledge.{field}` of the broker, or \
+         raise `epochs.{setting}` of the authority",
+        ours.as_millis()
+    );
+    Err(violation(field, what))
 }
 
 /// Counts an open stream for as long as it lives.
@@ -221,9 +242,9 @@ impl proto::epoch_service_server::EpochService for EpochStream {
         let listener = self.epochs.open(broker.clone()).await.map_err(|error| told(&error))?;
         let newest = self.epochs.newest();
         let (sender, receiver) = mpsc::channel(1);
-        let counted = Counted::new(self.metrics.clone());
+        let (counted, timing) = (Counted::new(self.metrics.clone()), self.timing);
         tokio::spawn(async move {
-            let ended = serve_epochs(listener, newest, request.into_inner(), &sender).await;
+            let ended = serve_epochs(listener, newest, request.into_inner(), &timing, &sender).await;
             if let Err(status) = ended {
                 log!(BrokerStreamEnded, %broker, reason = %Shown(status.message()), "an epoch stream ended");
                 let _ = sender.send(Err(status)).await;
@@ -240,13 +261,20 @@ async fn serve_epochs(
     listener: Listener,
     mut newest: tokio::sync::watch::Receiver<Arc<Signed>>,
     mut acknowledgements: Streaming<proto::EpochAcknowledgement>,
+    timing: &Timing,
     sender: &mpsc::Sender<Result<proto::SignedEpochStatement, Status>>,
 ) -> Result<(), Status> {
+    // Nothing is stated to a broker that might act by it for longer than revocations wait.
+    match tokio::time::timeout(OPENING, acknowledgements.next()).await {
+        Ok(Some(Ok(opening))) => within(timing, &opening)?,
+        Ok(Some(Err(_)) | None) => return Ok(()),
+        Err(_) => return Err(violation("sequence", "did not come: say first by which bounds the broker goes")),
+    }
     let mut unsent = true;
     loop {
         tokio::select! {
             acknowledgement = acknowledgements.next() => match acknowledgement {
-                Some(Ok(proto::EpochAcknowledgement { sequence })) => {
+                Some(Ok(proto::EpochAcknowledgement { sequence, .. })) => {
                     listener.acknowledge(sequence).await.map_err(|error| told(&error))?;
                 }
                 // The broker is gone, or will say no more: it could not acknowledge.

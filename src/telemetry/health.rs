@@ -1,9 +1,9 @@
 //! Whether the process can do its work, and if not, what stands in the way.
 //!
-//! Two kinds of things stand in the way. A part of the process, such as its end, keeps it from all work. An authority that
-//! is not heard keeps it from the work under that authority alone: the process stays ready as long as it hears one, because
-//! taking every replica away for it would stop the others' work as well. Either is told, each by its own name, so that the
-//! recovery of one never hides the fault of another.
+//! Three kinds of things stand in the way. A part of the process, such as its end, keeps it from all work. A limit keeps it
+//! from some of it, which no other process would do instead. An authority that is not heard keeps it from the work under
+//! that authority alone: the process stays ready as long as it hears one, because taking every replica away for it would
+//! stop the others' work as well. Each is told by its own name, so that the recovery of one never hides the fault of another.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -28,6 +28,7 @@ pub struct Health(watch::Sender<State>);
 #[derive(Debug)]
 struct State {
     parts: BTreeMap<&'static str, String>,
+    limits: BTreeMap<&'static str, String>,
     /// Every authority that is followed; why nothing under it can be done, if it cannot.
     authorities: BTreeMap<SpiffeId, Option<String>>,
 }
@@ -42,7 +43,7 @@ impl State {
 impl Default for Health {
     fn default() -> Self {
         let parts = BTreeMap::from([(STARTING, "the process starts".to_owned())]);
-        Self(watch::Sender::new(State { parts, authorities: BTreeMap::new() }))
+        Self(watch::Sender::new(State { parts, limits: BTreeMap::new(), authorities: BTreeMap::new() }))
     }
 }
 
@@ -83,6 +84,17 @@ impl Health {
         self.0.send_if_modified(|state| part != DRAINING && part != STOPPED && state.parts.remove(part).is_some());
     }
 
+    /// A part of the process can do some of its work only, for this reason, or all of it: it is ready either way.
+    pub fn limit(&self, part: &'static str, reason: Option<&str>) {
+        self.0.send_if_modified(|state| {
+            let before = match reason {
+                Some(reason) => state.limits.insert(part, reason.to_owned()),
+                None => state.limits.remove(part),
+            };
+            before.as_deref() != reason
+        });
+    }
+
     /// Nothing can be done under this authority, for this reason. One that was never named here is followed from now on.
     pub fn silent(&self, authority: &SpiffeId, reason: impl Into<String>) {
         self.set(authority, Some(reason.into()));
@@ -107,7 +119,7 @@ impl Health {
     /// Whether the process is ready, and what stands in the way, both of one moment.
     pub fn report(&self) -> (bool, Vec<Impediment>) {
         let state = self.0.borrow();
-        let parts = state.parts.iter().map(|(part, reason)| (Cow::Borrowed(*part), reason));
+        let parts = state.parts.iter().chain(&state.limits).map(|(part, reason)| (Cow::Borrowed(*part), reason));
         let authorities = state.authorities.iter().filter_map(|(authority, reason)| {
             let reason = reason.as_ref()?;
             Some((Cow::Owned(format!("epochs of {authority}")), reason))

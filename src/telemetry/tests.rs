@@ -153,6 +153,11 @@ fn the_recovery_of_one_authority_hides_no_fault_of_another() {
     assert!(!health.is_ready());
     health.heard(&two);
     assert!(health.is_ready());
+    // Some of the work only: told, and no reason to be taken away.
+    health.limit("policies", Some("broken"));
+    assert_eq!((health.is_ready(), health.impediments().len()), (true, 2));
+    health.limit("policies", None);
+    assert_eq!(health.impediments().len(), 1);
 }
 
 #[test]

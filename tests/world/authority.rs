@@ -103,17 +103,28 @@ impl Epochs {
 
     /// Says something else from now on, and waits until a broker has acknowledged it.
     pub async fn say<R>(&self, change: impl FnOnce(&mut Says) -> R) {
+        let sequence = self.begin_to_say(change);
+        self.acknowledged(sequence).await;
+    }
+
+    /// Says something else from now on, whether or not anybody hears it: the first sequence under which it is said.
+    pub fn begin_to_say<R>(&self, change: impl FnOnce(&mut Says) -> R) -> u64 {
         let sequence = {
             let mut says = self.state.says.lock().unwrap();
             let _ = change(&mut says);
             says.sequence + 1
         };
         self.state.changed.send_replace(());
-        self.acknowledged(sequence).await;
+        sequence
+    }
+
+    /// The newest sequence that a broker has acknowledged.
+    pub fn newest_acknowledged(&self) -> u64 {
+        *self.state.acknowledged.borrow()
     }
 
     /// Waits until a broker has acknowledged that sequence or a later one.
-    async fn acknowledged(&self, sequence: u64) {
+    pub async fn acknowledged(&self, sequence: u64) {
         let mut acknowledged = self.state.acknowledged.subscribe();
         let heard = acknowledged.wait_for(|newest| *newest >= sequence);
         tokio::time::timeout(PATIENCE, heard).await.expect("the broker hears the authority").unwrap();

@@ -140,6 +140,33 @@ fn i2_brokers_of_the_process_before_are_waited_for() {
     assert_eq!(machine.finished(ms(lease + 1)).len(), 1);
 }
 
+#[test]
+fn a_broker_that_never_connects_is_waited_for_during_one_lease_of_the_process_and_never_again() {
+    let lease = u64::try_from(timing().lease().as_millis()).unwrap();
+    let mut machine = machine(Durable::beginning(wall(0)));
+    // One is there all the time, and acknowledges at once; the other is configured, and never comes.
+    let stream = machine.opened(broker(0));
+    for moment in (100..6 * lease).step_by(100) {
+        revoke(&mut machine, &Revocation::Everything);
+        let sequence = issue(&mut machine, moment, wall(moment)).parts().sequence;
+        let wait = machine.wait(ms(moment));
+        machine.acknowledged(stream, sequence, ms(moment)).unwrap();
+        let over = machine.finished(ms(moment));
+        if moment < lease {
+            // It may know a statement of the process before.
+            assert_eq!(over, []);
+            assert_eq!(machine.next_moment(), ms(lease).min(ms(moment + 250)));
+            machine.abandon(wait);
+        } else {
+            let report = vec![
+                Acknowledgement { broker: broker(0), acknowledged: true, after: ms(0) },
+                Acknowledgement { broker: broker(1), acknowledged: false, after: ms(0) },
+            ];
+            assert_eq!(over, [(wait, sequence, report)], "{moment}");
+        }
+    }
+}
+
 /// A replica of a broker: its clock, its stream, what is under way to it, and what it goes by.
 #[derive(Debug, Default)]
 struct Replica {
@@ -148,6 +175,8 @@ struct Replica {
     stream: Option<StreamId>,
     under_way: Vec<(u64, u64)>,
     knows: Option<(u64, u64)>,
+    /// What is known from before a restart: it bounds what is taken, and nothing is done by it.
+    durable: u64,
     acknowledgements: Vec<(StreamId, u64)>,
 }
 
@@ -156,12 +185,20 @@ impl Replica {
     fn receives(&mut self, sequence: u64, issued: u64, moment: u64) {
         let clock = i64::try_from(moment).unwrap() + self.offset;
         let skew = (i64::try_from(issued).unwrap() - clock).unsigned_abs();
-        if skew <= SKEW && self.knows.is_none_or(|(known, _)| sequence > known) {
+        let newest = self.knows.map_or(self.durable, |(known, _)| known);
+        if skew <= SKEW && sequence > newest {
             self.knows = Some((sequence, moment));
             if let Some(stream) = self.stream {
                 self.acknowledgements.push((stream, sequence));
             }
         }
+    }
+
+    fn restarts(&mut self) {
+        self.durable = self.knows.map_or(self.durable, |(known, _)| known);
+        (self.knows, self.stream) = (None, None);
+        self.under_way.clear();
+        self.acknowledgements.clear();
     }
 
     fn acts_by(&self, moment: u64) -> Option<u64> {
@@ -178,6 +215,7 @@ enum Event {
     Acknowledges(usize, usize),
     Revokes,
     Restarts,
+    BrokerRestarts(usize),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -189,6 +227,7 @@ fn event() -> impl Strategy<Value = Event> {
         5 => (0..4_usize, 0..3_usize).prop_map(|(replica, which)| Event::Acknowledges(replica, which)),
         2 => Just(Event::Revokes),
         1 => Just(Event::Restarts),
+        1 => (0..4_usize).prop_map(Event::BrokerRestarts),
     ]
 }
 
@@ -211,6 +250,7 @@ proptest! {
             .map(|(index, offset)| Replica { name: index % 2, offset, ..Replica::default() })
             .collect();
         let mut revoked = 0;
+        let mut open: BTreeMap<u64, u64> = BTreeMap::new();
         for event in events {
             let send = |machine: &mut Machine, replicas: &mut Vec<Replica>, moment: u64, started: u64| {
                 let sequence = issue(machine, moment - started, wall(moment)).parts().sequence;
@@ -254,21 +294,33 @@ proptest! {
                 Event::Revokes => {
                     revoke(&mut machine, &Revocation::Everything);
                     send(&mut machine, &mut replicas, moment, started);
-                    machine.wait(ms(moment - started));
+                    open.insert(machine.wait(ms(moment - started)), moment);
+                }
+                Event::BrokerRestarts(index) => {
+                    if let Some(stream) = replicas[index].stream {
+                        machine.closed(stream, ms(moment - started));
+                    }
+                    replicas[index].restarts();
                 }
                 Event::Restarts => {
                     let durable = machine.durable().clone();
                     machine = self::machine(durable);
                     started = moment;
+                    open.clear();
                     for replica in &mut replicas {
                         replica.stream = None;
                         replica.acknowledgements.clear();
                     }
                 }
             }
-            for (_, sequence, _) in machine.finished(ms(moment - started)) {
+            let mut over = machine.finished(ms(moment - started));
+            for (wait, sequence, _) in over.drain(..) {
                 revoked = revoked.max(sequence);
+                open.remove(&wait);
             }
+            // And nobody waits for longer than a lease, whoever never comes or never answers.
+            let longest = u64::try_from(timing().lease().as_millis()).unwrap();
+            prop_assert!(open.values().all(|since| moment < since + longest), "{open:?} at {moment}");
             for replica in &replicas {
                 let acts_by = replica.acts_by(moment);
                 prop_assert!(acts_by.is_none_or(|known| known >= revoked), "{replica:?} at {moment}, revoked {revoked}");
