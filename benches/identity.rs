@@ -8,7 +8,7 @@ use seb::clock;
 use seb::decision::MutationId;
 use seb::digest::Digest;
 use seb::identity::embedded::{Domain, EmbeddedIssuer, Grant};
-use seb::identity::{ExecutionIdentity, Issuer, folder};
+use seb::identity::{ExecutionIdentity, Form, Issuer, folder};
 use seb::tls::{self, HTTP11, Limits};
 use spiffe::{SpiffeId, TrustDomain};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,7 +22,7 @@ fn id(path: &str) -> Result<SpiffeId, Failure> {
 
 async fn mint(issuer: &EmbeddedIssuer, mutation: &MutationId) -> Result<ExecutionIdentity, Failure> {
     let now = clock::now()?;
-    let plan = issuer.plan(mutation, now, now.saturating_add(Duration::from_secs(30)))?;
+    let plan = issuer.plan(mutation, Form::X509, now, now.saturating_add(Duration::from_secs(30)))?;
     Ok(issuer.mint(plan).await?)
 }
 

@@ -90,13 +90,14 @@ pub async fn broker(
         clock.clone(),
     ));
     for authority in config.authorities.clone() {
-        health.impede("epochs", format!("`{}`: nothing was heard of it yet", authority.id));
+        health.silent(&authority.id, "nothing was heard of it yet");
         let follower = Follower {
             broker: Arc::clone(&broker),
             authority,
             identities: identities.clone(),
             trusted: trusted.clone(),
             clock: clock.clone(),
+            staleness: Duration::from_millis(config.ceilings.knowledge().staleness_ms.into()),
             health: health.clone(),
         };
         tasks.spawn(follower.run());

@@ -22,7 +22,7 @@ mod tests {
     use seb::decision::MutationId;
     use seb::digest::Digest;
     use seb::identity::embedded::{Domain, EmbeddedIssuer, Grant};
-    use seb::identity::{Issuer, folder};
+    use seb::identity::{Form, Issuer, folder};
     use seb::tls::{self, HTTP11, Limits};
     use spiffe::{SpiffeId, TrustDomain};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -57,7 +57,7 @@ mod tests {
             for number in 0..u32::try_from(WATCHED).unwrap() + MORE {
                 let mutation = MutationId::derive(&Digest::of(b"certificate"), &step_name, number);
                 let now = clock::now().unwrap();
-                let plan = issuer.plan(&mutation, now, now.saturating_add(PATIENCE)).unwrap();
+                let plan = issuer.plan(&mutation, Form::X509, now, now.saturating_add(PATIENCE)).unwrap();
                 let identity = issuer.mint(plan).await.unwrap();
                 let watched = number < u32::try_from(WATCHED).unwrap();
                 if watched {

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::clock_watch::ClockWatch;
+use super::clock_watch::{ClockWatch, Reading};
 use super::{Answer, Broker, Case, Refused};
 use crate::ceiling::Rate;
 use crate::clock::Clock;
@@ -86,7 +86,10 @@ impl<S: Store> Broker<S> {
     }
 
     fn plan(&self, terms: &Terms, case: &Case<'_>) -> Result<Plan, Refused> {
-        let planned = self.parts.issuer.plan(terms.mutation_id(), case.facts.observed.now, terms.deadline());
+        let target = self.parts.targets.get(terms.call().target_name());
+        let target = target.ok_or_else(|| Refused::Internal("a target was permitted that is not there".to_owned()))?;
+        let (form, now) = (target.driver.form(terms.call()), case.facts.observed.now);
+        let planned = self.parts.issuer.plan(terms.mutation_id(), form, now, terms.deadline());
         planned.map_err(|error| Refused::Identity(Arc::new(error)))
     }
 
@@ -256,14 +259,14 @@ struct CallFence<'a> {
 
 impl target::Fence for CallFence<'_> {
     fn pass(&self, write: &mut dyn FnMut()) -> Result<(), Denial> {
-        let now = self.clock.now().unwrap_or(Timestamp::END);
+        let (wall, monotonic_ms) = (self.clock.now().unwrap_or(Timestamp::END), self.clock.monotonic_ms());
+        let Reading { now, stepped } = self.clock_watch.read(wall, monotonic_ms, self.max_clock_skew_ms);
+        if stepped {
+            return Err(Denial::new(Reason::ClockSkew, "the broker's clock was stepped after the decision"));
+        }
         if now > self.terms.deadline() {
             let detail = format!("the deadline was {}, and it is {now}", self.terms.deadline());
             return Err(Denial::new(Reason::DeadlinePassed, detail));
-        }
-        let monotonic_ms = self.clock.monotonic_ms();
-        if self.clock_watch.stepped(now, monotonic_ms, self.max_clock_skew_ms) {
-            return Err(Denial::new(Reason::ClockSkew, "the broker's clock was stepped after the decision"));
         }
         self.fence.pass(self.terms.revocable(), now, monotonic_ms, self.bounds, write)
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here needs an identity and nothing here changes anything: `/metrics` (OpenMetrics), `/livez` (the process
 //! answers; 503 if a part of it has stopped, so that only another process helps) and `/readyz` (it can do its work; if
-//! not, 503 and what stands in the way, one line each).
+//! not, 503; and what stands in the way of all of it or of a part, one line each).
 
 use std::io;
 use std::net::SocketAddr;
@@ -103,10 +103,10 @@ async fn alive(State(shared): State<Shared>) -> impl IntoResponse {
 }
 
 async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
-    let impediments = shared.health.impediments();
-    if impediments.is_empty() {
-        return (StatusCode::OK, "ready\n".to_owned());
+    let (ready, impediments) = shared.health.report();
+    let lines: String = impediments.iter().map(|one| format!("{}: {}\n", one.part, one.reason)).collect();
+    match ready {
+        true => (StatusCode::OK, format!("ready\n{lines}")),
+        false => (StatusCode::SERVICE_UNAVAILABLE, lines),
     }
-    let lines = impediments.iter().map(|one| format!("{}: {}\n", one.part, one.reason)).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, lines)
 }

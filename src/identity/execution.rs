@@ -12,6 +12,7 @@ use rustls::{SignatureAlgorithm, SignatureScheme};
 use rustls_pki_types::CertificateDer;
 use spiffe::{SpiffeId, TrustDomain};
 
+use super::form::{Form, InvalidAudiences, JwtSvid, WrongForm};
 use super::leaf::Serial;
 use crate::decision::MutationId;
 use crate::timestamp::Timestamp;
@@ -39,11 +40,12 @@ pub fn mutation_of(id: &SpiffeId) -> Option<MutationId> {
 /// - [`Issuer::mint`] makes a fresh key each time, also for the same plan, and keeps neither key nor identity. It may be
 ///   called concurrently. Dropping its future leaves nothing behind but, at most, a certificate whose key is gone.
 pub trait Issuer: Send + Sync {
-    /// What the identity of `mutation` will be: valid from [`BACKDATE`] before `now` until the second of `not_after`.
+    /// What the identity of `mutation` will be: of this form, valid from [`BACKDATE`] before `now` until the second of
+    /// `not_after`.
     ///
     /// # Errors
     /// If no such identity could be minted now.
-    fn plan(&self, mutation: &MutationId, now: Timestamp, not_after: Timestamp) -> Result<Plan, MintError>;
+    fn plan(&self, mutation: &MutationId, form: Form, now: Timestamp, not_after: Timestamp) -> Result<Plan, MintError>;
 
     /// Makes the identity that was planned.
     fn mint(&self, plan: Plan) -> BoxFuture<'_, Result<ExecutionIdentity, MintError>>;
@@ -71,6 +73,19 @@ pub enum MintError {
     /// The mutation id gives no SPIFFE ID in the issuer's trust domain.
     #[error("`{0}` cannot stand in a SPIFFE ID")]
     Name(MutationId),
+    /// The issuer does not mint this form.
+    #[error("{issuer} mints no identity of the form `{form}`: {mend}")]
+    Form {
+        /// The issuer.
+        issuer: &'static str,
+        /// The form that the target takes.
+        form: &'static str,
+        /// What to do.
+        mend: &'static str,
+    },
+    /// The target asks for audiences that no JWT-SVID has.
+    #[error("the target asks for a JWT-SVID that cannot be")]
+    Audiences(#[source] InvalidAudiences),
     /// The cryptographic library refused.
     #[error("the cryptographic library refused to make a key or a certificate")]
     Library,
@@ -81,6 +96,7 @@ pub enum MintError {
 pub struct Plan {
     mutation: MutationId,
     id: SpiffeId,
+    form: Form,
     serial: Option<Serial>,
     not_before: Timestamp,
     not_after: Timestamp,
@@ -90,10 +106,11 @@ impl Plan {
     /// A plan in this trust domain; the serial number is left out where the issuer cannot choose it.
     ///
     /// # Errors
-    /// [`MintError::Ended`] and [`MintError::Name`].
+    /// [`MintError::Ended`], [`MintError::Name`] and [`MintError::Audiences`].
     pub(super) fn new(
         trust_domain: &TrustDomain,
         mutation: &MutationId,
+        form: Form,
         serial: Option<Serial>,
         now: Timestamp,
         not_after: Timestamp,
@@ -101,12 +118,14 @@ impl Plan {
         if not_after < now {
             return Err(MintError::Ended { now, not_after });
         }
+        form.check().map_err(MintError::Audiences)?;
         let id = execution_id(trust_domain, mutation).ok_or_else(|| MintError::Name(mutation.clone()))?;
         let begin = now.millis().saturating_sub(u64::try_from(BACKDATE.as_millis()).unwrap_or(u64::MAX));
         let whole = |millis: u64| Timestamp::from_seconds(millis / 1000).unwrap_or(now);
         Ok(Self {
             mutation: mutation.clone(),
             id,
+            form,
             serial,
             not_before: whole(begin),
             not_after: whole(not_after.millis()),
@@ -123,7 +142,12 @@ impl Plan {
         &self.id
     }
 
-    /// The serial number of its certificate; none where the issuer chooses it when it mints.
+    /// The form.
+    pub const fn form(&self) -> &Form {
+        &self.form
+    }
+
+    /// The serial number of its certificate; none where the issuer chooses it when it mints, and none of a JWT-SVID.
     pub const fn serial(&self) -> Option<&Serial> {
         self.serial.as_ref()
     }
@@ -139,19 +163,35 @@ impl Plan {
     }
 }
 
-/// An identity for one mutation, with its private key.
+/// An identity for one mutation, with its private key or token.
 ///
-/// It cannot be copied, and it is given up to the one connection that uses it.
+/// It cannot be copied, and it is given up to the one connection or request that uses it.
 #[must_use = "an execution identity that is dropped is destroyed"]
 pub struct ExecutionIdentity {
     plan: Plan,
-    chain: Vec<CertificateDer<'static>>,
-    key: ExecutionKey,
+    credential: Credential,
+}
+
+/// What proves an execution identity.
+enum Credential {
+    X509 {
+        /// Leaf first.
+        chain: Vec<CertificateDer<'static>>,
+        key: ExecutionKey,
+    },
+    Jwt(JwtSvid),
 }
 
 impl ExecutionIdentity {
-    pub(super) const fn new(plan: Plan, chain: Vec<CertificateDer<'static>>, key: ExecutionKey) -> Self {
-        Self { plan, chain, key }
+    /// An X509-SVID, leaf first.
+    pub(super) const fn x509(plan: Plan, chain: Vec<CertificateDer<'static>>, key: ExecutionKey) -> Self {
+        Self { plan, credential: Credential::X509 { chain, key } }
+    }
+
+    /// A JWT-SVID.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for issuers of JWT-SVIDs"))]
+    pub(super) const fn jwt(plan: Plan, token: JwtSvid) -> Self {
+        Self { plan, credential: Credential::Jwt(token) }
     }
 
     /// What was planned, and minted.
@@ -159,14 +199,29 @@ impl ExecutionIdentity {
         &self.plan
     }
 
-    /// The chain in DER, leaf first.
+    /// The chain in DER, leaf first; empty of a JWT-SVID.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
-        &self.chain
+        match &self.credential {
+            Credential::X509 { chain, .. } => chain,
+            Credential::Jwt(_) => &[],
+        }
     }
 
     /// Gives it up for the handshake of one connection.
-    pub(crate) fn into_certified(self) -> Arc<CertifiedKey> {
-        Arc::new(CertifiedKey::new(self.chain, Arc::new(self.key)))
+    pub(crate) fn into_certified(self) -> Result<Arc<CertifiedKey>, WrongForm> {
+        match self.credential {
+            Credential::X509 { chain, key } => Ok(Arc::new(CertifiedKey::new(chain, Arc::new(key)))),
+            Credential::Jwt(_) => Err(WrongForm { has: "jwt", wanted: "x509" }),
+        }
+    }
+
+    /// Gives it up for one request.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for targets that take JWT-SVIDs"))]
+    pub(crate) fn into_jwt(self) -> Result<JwtSvid, WrongForm> {
+        match self.credential {
+            Credential::Jwt(token) => Ok(token),
+            Credential::X509 { .. } => Err(WrongForm { has: "x509", wanted: "jwt" }),
+        }
     }
 }
 

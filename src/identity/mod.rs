@@ -4,8 +4,9 @@
 //!
 //! - Whatever the source of an identity, its users hold an [`Identities`] receiver and look at it for each handshake,
 //!   so that a rotation reaches them without a restart.
-//! - An [`ExecutionIdentity`] exists for one mutation (I5): its key is made for it, is never serialized, is zeroized when
-//!   it is dropped, and the identity is consumed by the one connection that uses it.
+//! - An [`ExecutionIdentity`] exists for one mutation (I5), in the [`Form`] that its target takes: its key or token is made
+//!   for it, is never written, is zeroized when it is dropped, and the identity is consumed by the one connection or
+//!   request that uses it.
 //! - What an identity will be is known before it exists ([`Issuer::plan`]), so that the decision record can name it.
 //! - Nothing here shows a key: not in `Debug`, not in errors, not in logs.
 //!
@@ -19,6 +20,7 @@ pub mod embedded;
 mod execution;
 mod files;
 pub mod folder;
+mod form;
 mod kept;
 mod leaf;
 
@@ -35,6 +37,7 @@ use tokio::sync::watch;
 pub use bundle::Bundle;
 pub use execution::{BACKDATE, EXECUTION_PATH, ExecutionIdentity, Issuer, MintError, Plan, execution_id, mutation_of};
 pub use files::FileError;
+pub use form::{Form, InvalidAudiences, JwtSvid, MAX_AUDIENCE_OCTETS, MAX_AUDIENCES, WrongForm};
 pub use kept::{KeptKeyError, kept_key};
 pub use leaf::{InvalidLeaf, Leaf, Serial};
 

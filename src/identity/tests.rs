@@ -248,7 +248,7 @@ async fn i5_an_execution_identity_is_what_was_planned() {
     let world = World::new();
     let issuer = EmbeddedIssuer::open(&world.broker()).await.unwrap();
     let deadline = now().saturating_add(Duration::from_millis(30_500));
-    let plan = issuer.plan(&mutation(1), now(), deadline).unwrap();
+    let plan = issuer.plan(&mutation(1), Form::X509, now(), deadline).unwrap();
     assert_eq!(plan.id().to_string(), format!("spiffe://example.org/seb/execution/{}", mutation(1)));
     assert_eq!(mutation_of(plan.id()), Some(mutation(1)));
     let identity = issuer.mint(plan.clone()).await.unwrap();
@@ -277,7 +277,7 @@ async fn i5_a_plan_has_a_fresh_serial_and_each_minting_a_fresh_key() {
     let world = World::new();
     let issuer = EmbeddedIssuer::open(&world.broker()).await.unwrap();
     let deadline = now().saturating_add(Duration::from_secs(5));
-    let plan = || issuer.plan(&mutation(1), now(), deadline).unwrap();
+    let plan = || issuer.plan(&mutation(1), Form::X509, now(), deadline).unwrap();
     assert_ne!(plan().serial(), plan().serial());
     let plan = plan();
     let keys = [issuer.mint(plan.clone()).await.unwrap(), issuer.mint(plan).await.unwrap()]
@@ -290,9 +290,47 @@ async fn a_plan_ends_neither_before_it_begins_nor_after_its_issuer() {
     let world = World::new();
     let issuer = EmbeddedIssuer::open(&world.broker()).await.unwrap();
     let past = Timestamp::from_millis(now().millis() - 1000).unwrap();
-    assert!(matches!(issuer.plan(&mutation(1), now(), past), Err(MintError::Ended { .. })));
+    assert!(matches!(issuer.plan(&mutation(1), Form::X509, now(), past), Err(MintError::Ended { .. })));
     let far = now().saturating_add(400 * DAY);
-    assert!(matches!(issuer.plan(&mutation(1), now(), far), Err(MintError::IssuerEnds { .. })));
+    assert!(matches!(issuer.plan(&mutation(1), Form::X509, now(), far), Err(MintError::IssuerEnds { .. })));
+}
+
+#[test]
+fn a_jwt_svid_has_one_to_four_different_audiences() {
+    let domain = TrustDomain::new("example.org").unwrap();
+    let plan = |audiences: &[&str]| {
+        let form = Form::Jwt { audiences: audiences.iter().map(|text| (*text).to_owned()).collect() };
+        Plan::new(&domain, &mutation(1), form, None, now(), now())
+    };
+    let long = "a".repeat(MAX_AUDIENCE_OCTETS);
+    for good in [&["cluster"][..], &["a", "b", "c", "d"], &["cluster", "urn:seb:call:1"], &[&long]] {
+        assert_eq!(plan(good).unwrap().form().audiences().unwrap(), good);
+    }
+    for bad in [&[][..], &["a", "b", "c", "d", "e"], &["a", "a"], &[""], &["a b"], &["\u{fc}"], &[&format!("{long}a")]]
+    {
+        assert!(matches!(plan(bad), Err(MintError::Audiences(_))), "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn i5_an_identity_of_another_form_is_not_given_up() {
+    let world = World::new();
+    let issuer = EmbeddedIssuer::open(&world.broker()).await.unwrap();
+    let form = Form::Jwt { audiences: vec!["cluster".to_owned()] };
+    let end = now().saturating_add(Duration::from_secs(5));
+    let refused = issuer.plan(&mutation(1), form.clone(), now(), end).unwrap_err();
+    assert!(matches!(refused, MintError::Form { form: "jwt", .. }), "{refused}");
+
+    let plan = Plan::new(world.domain.trust_domain(), &mutation(1), form, None, now(), end).unwrap();
+    let token = || ExecutionIdentity::jwt(plan.clone(), JwtSvid::new("secret".to_owned().into()));
+    assert!(!format!("{:?} {:?}", token(), token().into_jwt().unwrap()).contains("secret"));
+    assert!(token().chain().is_empty());
+    assert_eq!(token().into_certified().unwrap_err(), WrongForm { has: "jwt", wanted: "x509" });
+    assert_eq!(token().into_jwt().unwrap().as_str(), "secret");
+
+    let plan = issuer.plan(&mutation(1), Form::X509, now(), end).unwrap();
+    let certificate = issuer.mint(plan).await.unwrap();
+    assert_eq!(certificate.into_jwt().unwrap_err(), WrongForm { has: "x509", wanted: "jwt" });
 }
 
 #[tokio::test]
@@ -302,7 +340,7 @@ async fn minting_goes_on_across_a_rotation() {
     let issuer = EmbeddedIssuer::open(&broker).await.unwrap();
     let mut identities = folder::open(&broker).await.unwrap();
     let mint = async || {
-        let plan = issuer.plan(&mutation(1), now(), now().saturating_add(Duration::from_secs(30))).unwrap();
+        let plan = issuer.plan(&mutation(1), Form::X509, now(), now().saturating_add(Duration::from_secs(30))).unwrap();
         issuer.mint(plan).await.unwrap()
     };
     let old = mint().await;
@@ -331,11 +369,11 @@ async fn i5_nothing_shows_a_key() {
     let world = World::new();
     let broker = world.broker();
     let issuer = EmbeddedIssuer::open(&broker).await.unwrap();
-    let plan = issuer.plan(&mutation(1), now(), now().saturating_add(Duration::from_secs(5))).unwrap();
+    let plan = issuer.plan(&mutation(1), Form::X509, now(), now().saturating_add(Duration::from_secs(5))).unwrap();
     let execution = issuer.mint(plan).await.unwrap();
     let identity = folder::read(&broker).unwrap();
     let mut shown = format!("{identity:?} {issuer:?} {execution:?} {:?}", world.domain);
-    shown.push_str(&format!("{:?}", execution.into_certified()));
+    shown.push_str(&format!("{:?}", execution.into_certified().unwrap()));
     let lines = ["key.pem", "execution-ca-key.pem"].map(|name| fs::read_to_string(broker.join(name)).unwrap());
     for line in lines.iter().flat_map(|text| text.lines()).filter(|line| !line.starts_with("-----")) {
         assert!(!shown.contains(line));

@@ -72,6 +72,13 @@ pub(super) fn check(kind: Kind, about: &About, body: &Json) -> Result<(), String
             agree("decision", about.decision.is_some() && about.state.is_none())?;
             agree("mutation_id", about.mutation_id.is_some() == allowed)?;
             agree("reason", about.reason.is_none() == allowed)?;
+            let planned = match (&evaluated.identity, &about.mutation_id) {
+                (Some(identity), Some(mutation)) => identity.is_of(mutation),
+                (identity, mutation) => identity.is_none() && mutation.is_none(),
+            };
+            if !planned {
+                return Err("`/identity` is not that of the mutation".to_owned());
+            }
             match evaluated.decision {
                 Inline::Artefact(_) => Ok(()),
                 Inline::Here => body.get("decision").map_or(Ok(()), |decision| agree_with(about, decision)),

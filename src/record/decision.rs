@@ -13,7 +13,7 @@ use super::statement::number;
 use super::{Kind, media};
 use crate::attribute_certificate::MAX_CERTIFICATE_OCTETS;
 use crate::contract::{Contract, Json};
-use crate::decision::{Decision, Facts};
+use crate::decision::{Decision, Facts, MutationId};
 use crate::digest::Digest;
 use crate::execution::Grade;
 use crate::reason::Denial;
@@ -65,8 +65,11 @@ pub struct DecisionContext {
 pub struct PlannedIdentity {
     /// Its SPIFFE ID.
     pub spiffe_id: SpiffeId,
-    /// The serial number of its certificate, in lower-case hexadecimal.
-    pub serial: String,
+    /// The audiences of a JWT-SVID; none of an X509-SVID.
+    pub audiences: Option<Vec<String>>,
+    /// The serial number of its certificate, in lower-case hexadecimal; none where the issuer chooses it later, and none of
+    /// a JWT-SVID.
+    pub serial: Option<String>,
     /// The end of its life.
     pub not_after: Timestamp,
 }
@@ -108,7 +111,6 @@ pub(super) struct Evaluated {
     #[expect(dead_code, reason = "for the schema and the check of the form")]
     pub(super) request: Digest,
     /// The execution identity about to be minted.
-    #[expect(dead_code, reason = "for the schema and the check of the form")]
     pub(super) identity: Option<Identity>,
     /// How drift will be held against the call.
     #[expect(dead_code, reason = "for the schema and the check of the form")]
@@ -133,15 +135,40 @@ pub(super) struct CertifiedBy {
 
 /// An execution identity.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[expect(dead_code, reason = "for the schema and the check of the form")]
 pub(super) struct Identity {
     /// Its SPIFFE ID.
     #[schemars(with = "String")]
-    spiffe_id: spiffe_id::Text,
-    /// The serial number of its certificate, in hexadecimal.
-    serial: String,
+    pub(super) spiffe_id: spiffe_id::Text,
+    /// Whether it is a certificate or a token.
+    #[serde(default)]
+    pub(super) form: IdentityForm,
+    /// The audiences of a JWT-SVID.
+    pub(super) audiences: Option<Vec<String>>,
+    /// The serial number of its certificate, in hexadecimal, where it was known before the minting.
+    pub(super) serial: Option<String>,
     /// The end of its life.
-    not_after: Timestamp,
+    pub(super) not_after: Timestamp,
+}
+
+/// The form of an execution identity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum IdentityForm {
+    /// An X509-SVID.
+    #[default]
+    X509,
+    /// A JWT-SVID.
+    Jwt,
+}
+
+impl Identity {
+    /// Whether it is one that can be, and that of this mutation: one for each mutation that is allowed.
+    pub(super) fn is_of(&self, mutation: &MutationId) -> bool {
+        let jwt = self.form == IdentityForm::Jwt;
+        let count = self.audiences.as_ref().map(Vec::len);
+        let named = self.spiffe_id.0.path().rsplit('/').next() == Some(mutation.as_str());
+        named && count.is_some() == jwt && count != Some(0) && !(jwt && self.serial.is_some())
+    }
 }
 
 /// The body of a `decision` record about a request without a good certificate.
@@ -273,10 +300,14 @@ fn certified(presented: &Presented, bundle: Digest) -> Json {
 
 impl PlannedIdentity {
     fn to_json(&self) -> Json {
-        Json::object([
-            ("spiffe_id", Json::string(&self.spiffe_id)),
-            ("serial", Json::from(self.serial.as_str())),
-            ("not_after", Json::string(self.not_after)),
+        let form = if self.audiences.is_some() { "jwt" } else { "x509" };
+        let audiences = self.audiences.as_ref();
+        members([
+            ("spiffe_id", Some(Json::string(&self.spiffe_id))),
+            ("form", Some(Json::from(form))),
+            ("audiences", audiences.map(|all| all.iter().map(|one| Json::from(one.as_str())).collect())),
+            ("serial", self.serial.as_deref().map(Json::from)),
+            ("not_after", Some(Json::string(self.not_after))),
         ])
     }
 }

@@ -64,6 +64,14 @@ pub enum ReplayError {
     /// The facts cannot be restored.
     #[error("the facts cannot be restored")]
     Restore(#[source] RestoreError),
+    /// The execution identity would live longer than the permit.
+    #[error("the execution identity was planned until {planned}, and the permit ends at {deadline}")]
+    Identity {
+        /// The planned end of its life.
+        planned: Timestamp,
+        /// The deadline of the permit.
+        deadline: Timestamp,
+    },
     /// The decision is another one.
     #[error("another decision: `{place}` is {derived}, and was recorded as {recorded}")]
     Differs {
@@ -162,6 +170,11 @@ fn evaluated(statement: &Statement, body: &Evaluated, artefacts: &mut Shelf<'_, 
     compare(&then, &derived)?;
     // Where the decision is an artefact, this is where the fields by which it is found are held against it.
     agree_with(&statement.about, &derived).map_err(ReplayError::Body)?;
+    if let (Decision::Allow(permit), Some(identity)) = (&decision, &body.identity)
+        && identity.not_after > permit.terms().deadline()
+    {
+        return Err(ReplayError::Identity { planned: identity.not_after, deadline: permit.terms().deadline() });
+    }
     Ok(decision)
 }
 

@@ -122,7 +122,12 @@ pub(crate) fn allow(certificate: Digest, ordinal: u32, seconds: u64) -> Draft {
         decision: Some(Decided::Allow),
         ..About::default()
     };
-    let permit = Json::object([("mutation_id", Json::string(mutation(certificate, ordinal)))]);
+    let mutation_id = mutation(certificate, ordinal);
+    let permit = Json::object([("mutation_id", Json::string(&mutation_id))]);
+    let identity = Json::object([
+        ("spiffe_id", Json::from(format!("spiffe://example.org/seb/execution/{mutation_id}").as_str())),
+        ("not_after", Json::string(at(seconds))),
+    ]);
     let body = Json::object([
         ("facts", Json::string(Digest::of(b"facts"))),
         ("decision", Json::object([("decision", Json::from("allow")), ("permit", permit)])),
@@ -136,6 +141,7 @@ pub(crate) fn allow(certificate: Digest, ordinal: u32, seconds: u64) -> Draft {
             ]),
         ),
         ("request", Json::string(Digest::of(b"request"))),
+        ("identity", identity),
     ]);
     Draft { about, body, ..plain(Kind::Decision, seconds) }
 }

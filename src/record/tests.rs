@@ -7,12 +7,14 @@ use proptest::prelude::*;
 use super::testing::{AUTHORITY, BROKER, again, allow, at, deny, genesis_of, id, key, outcome_of, plain, public, svid};
 use super::{
     About, Artefact, Decided, Draft, Genesis, Head, InvalidDraft, InvalidGenesis, KeyBinding, Kind, Link, MAX_ENVELOPE,
-    Problem, SealError, Sealed, Statement, Subject, Unsigned, Verifier, VerifyError, beginning, genesis,
+    Problem, SealError, Sealed, Statement, Subject, Unsigned, Verifier, VerifyError, beginning, body, genesis,
 };
 use crate::contract::Json;
+use crate::decision::MutationId;
 use crate::digest::Digest;
 use crate::execution::State;
 use crate::key::SigningKey;
+use crate::reason::Reason;
 
 fn sealed(draft: &Draft, link: Link, key: &SigningKey) -> Result<Sealed, SealError> {
     let unsigned = Unsigned::new(draft, link, at(0))?;
@@ -380,5 +382,43 @@ fn a_head_has_one_text() {
     assert_eq!(head.to_string().parse(), Ok(head));
     for bad in ["", "7", "07:sha256:00", &format!("+7:{}", head.digest), &format!(" {head}"), &format!("x:{head}")] {
         assert!(bad.parse::<Head>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn i5_a_decision_names_the_one_identity_of_its_mutation() {
+    let digest = Digest::of(b"anything").to_string();
+    let mutation = MutationId::derive(&Digest::of(b"certificate"), &"scale".parse().unwrap(), 1);
+    let allowed = About { decision: Some(Decided::Allow), mutation_id: Some(mutation.clone()), ..About::default() };
+    let denied = About { decision: Some(Decided::Deny), reason: Some(Reason::DriftField), ..About::default() };
+    let check = |about: &About, identity: &str| {
+        let text = format!(
+            r#"{{"certified":{{"bundle":"{digest}","certificate":"{digest}","chain":[],"trust":"{digest}"}},
+            "decision":"{digest}","facts":"{digest}","request":"{digest}","identity":{identity}}}"#
+        );
+        body::check(Kind::Decision, about, &Json::parse(text.as_bytes()).unwrap())
+    };
+    let of = |name: &str, more: &str| {
+        format!(
+            r#"{{"spiffe_id":"spiffe://example.org/seb/execution/{name}","not_after":"2026-11-24T09:30:10Z"{more}}}"#
+        )
+    };
+    let (name, jwt) = (mutation.as_str(), r#","form":"jwt""#);
+    let audiences = format!(r#"{jwt},"audiences":["cluster","urn:seb:call:1"]"#);
+    for more in ["", r#","serial":"4b""#, r#","form":"x509","serial":"4b""#, audiences.as_str()] {
+        check(&allowed, &of(name, more)).unwrap_or_else(|error| panic!("{more}: {error}"));
+        assert!(check(&denied, &of(name, more)).unwrap_err().contains("identity"), "{more}");
+    }
+    check(&denied, "null").unwrap();
+    assert!(check(&allowed, "null").is_err());
+    assert!(check(&allowed, &of("m-other", "")).is_err());
+    for more in [
+        jwt.to_owned(),
+        r#","form":"wit""#.to_owned(),
+        r#","audiences":["cluster"]"#.to_owned(),
+        format!(r#"{jwt},"audiences":[]"#),
+        format!(r#"{audiences},"serial":"4b""#),
+    ] {
+        assert!(check(&allowed, &of(name, &more)).unwrap_err().contains("identity"), "{more}");
     }
 }

@@ -20,7 +20,7 @@ pub use self::fence::{Fence, FencedIo, Passage};
 use crate::contract::{Call, Pointer, Resource, TargetKind};
 use crate::decision::{LiveState, PermittedCall, Terms};
 pub use crate::execution::{Evidence, Grade, Performed, Rejection};
-use crate::identity::ExecutionIdentity;
+use crate::identity::{ExecutionIdentity, Form};
 
 /// A target, as the broker sees it. One value serves all executions, concurrently.
 pub trait Target: Send + Sync {
@@ -32,6 +32,10 @@ pub trait Target: Send + Sync {
     /// For an [`Grade::Atomic`] call the broker may leave out [`Target::read`], and decide by
     /// [`LiveState::Deferred`].
     fn grade(&self, call: &Call) -> Grade;
+
+    /// The form of the execution identity that [`Target::perform`] takes for this very call. A plain function of the call:
+    /// the decision record names what it gives.
+    fn form(&self, call: &Call) -> Form;
 
     /// The object as it is now, by the process's own identity, which can only read; of its fields those that `fields`
     /// names. [`LiveState::Unknown`] where it cannot be read, for whatever reason and after a bounded time; never

@@ -30,7 +30,7 @@ pub use self::incoming::{Connection, Incoming, Limits, Origin, incoming};
 use self::verify::{ClientVerifier, Newest, One, ServerVerifier};
 use crate::decision::MutationId;
 use crate::digest::Digest;
-use crate::identity::{ExecutionIdentity, Identities, InvalidLeaf, Leaf, Serial, mutation_of};
+use crate::identity::{ExecutionIdentity, Identities, InvalidLeaf, Leaf, Serial, WrongForm, mutation_of};
 
 /// HTTP/2, as ALPN names it.
 pub const H2: &[u8] = b"h2";
@@ -40,10 +40,16 @@ pub const HTTP11: &[u8] = b"http/1.1";
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
 
-/// A configuration for TLS could not be made: the cryptographic library lacks TLS 1.3.
+/// A configuration for TLS could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("TLS cannot be configured")]
-pub struct TlsError(#[from] rustls::Error);
+pub enum TlsError {
+    /// The cryptographic library lacks TLS 1.3.
+    #[error("TLS cannot be configured")]
+    Library(#[from] rustls::Error),
+    /// The execution identity is no certificate.
+    #[error("the execution identity cannot be used for TLS")]
+    Form(#[from] WrongForm),
+}
 
 /// Who is at the other end of a connection, by its verified certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,14 +154,14 @@ pub fn client_config(
 /// `identities`, this process's own.
 ///
 /// # Errors
-/// If the cryptographic library lacks TLS 1.3.
+/// If the identity is no certificate, or the cryptographic library lacks TLS 1.3.
 pub fn execution_client_config(
     identity: ExecutionIdentity,
     identities: &Identities,
     expected: impl IntoIterator<Item = SpiffeId>,
     protocols: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    client(identities, expected.into_iter().collect(), protocols, Arc::new(One(identity.into_certified())))
+    client(identities, expected.into_iter().collect(), protocols, Arc::new(One(identity.into_certified()?)))
 }
 
 fn client(

@@ -18,7 +18,7 @@ use seb::grpc::execution::{Executor, Service};
 use seb::grpc::serve::{Drained, Parts, Server};
 use seb::identity::embedded::{Domain, EmbeddedIssuer, Grant};
 use seb::identity::folder;
-use seb::identity::{Identities, Issuer};
+use seb::identity::{Form, Identities, Issuer};
 use seb::proto::seb::v1 as wire;
 use seb::proto::seb::v1::execution_service_client::ExecutionServiceClient;
 use seb::reason::{Denial, Reason};
@@ -256,7 +256,7 @@ impl World {
         let issuer = EmbeddedIssuer::open(&folder).await.unwrap();
         let step: StepName = "apply".parse().unwrap();
         let mutation = MutationId::derive(&Digest::of(b"certificate"), &step, 1);
-        let plan = issuer.plan(&mutation, now, now.saturating_add(Duration::from_secs(60))).unwrap();
+        let plan = issuer.plan(&mutation, Form::X509, now, now.saturating_add(Duration::from_secs(60))).unwrap();
         let minted = issuer.mint(plan).await.unwrap();
         let server = "spiffe://example.org/server".parse().unwrap();
         let tls = execution_client_config(minted, &self.identities["server"], [server], &[H2]).unwrap();

@@ -328,6 +328,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn i5_no_identity_outlives_its_permit() {
+        let log = Log::new().await;
+        let (mut statement, artefacts) = taken(&log, 3).await;
+        let Some(identity) = statement.body.get("identity").map(Json::to_canonical) else { panic!() };
+        let late = statement.body.to_canonical().replace(&identity, &identity.replace("\"2026-", "\"2027-"));
+        statement.body = Json::parse(late.as_bytes()).unwrap();
+        let error = replayed(&statement, &artefacts).unwrap_err();
+        assert!(matches!(error, ReplayError::Identity { .. }), "{error}");
+    }
+
+    #[tokio::test]
     async fn i7_large_facts_are_an_artefact_and_are_replayed_all_the_same() {
         let log = Log::new().await;
         log.world.run_with_large_facts(5).await;

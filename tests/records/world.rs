@@ -134,8 +134,17 @@ impl World {
         (facts, octets, verified.bundle())
     }
 
-    fn context(&self, certificate: Vec<u8>, bundle: Digest) -> DecisionContext {
+    fn context(&self, certificate: Vec<u8>, bundle: Digest, decision: &Decision) -> DecisionContext {
         let artefact = |media_type, octets: &[u8]| Artefact::new(media_type, octets).unwrap();
+        let identity = match decision {
+            Decision::Allow(permit) => Some(PlannedIdentity {
+                spiffe_id: id(&format!("spiffe://example.org/seb/execution/{}", permit.terms().mutation_id())),
+                audiences: None,
+                serial: Some("4b".to_owned()),
+                not_after: permit.terms().deadline(),
+            }),
+            Decision::Deny(_) => None,
+        };
         DecisionContext {
             presented: Presented {
                 certificate: artefact(media::CERTIFICATE, &certificate),
@@ -146,11 +155,7 @@ impl World {
             ceilings: artefact(media::CEILINGS, self.ceilings.to_canonical().as_bytes()),
             statement: Some(artefact(media::EPOCH, self.statement.to_canonical().as_bytes())),
             body: None,
-            identity: Some(PlannedIdentity {
-                spiffe_id: id("spiffe://example.org/seb/execution/m-1"),
-                serial: "4b".to_owned(),
-                not_after: at("2026-11-24T09:30:30Z"),
-            }),
+            identity,
             grade: Some(seb::execution::Grade::Atomic),
             trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
         }
@@ -161,7 +166,7 @@ impl World {
         let contract = contract();
         let (facts, octets, bundle) = self.facts(serial, &contract, replicas, live);
         let decision = evaluate(&facts);
-        let draft = record::decision(&facts, &decision, self.context(octets, bundle)).unwrap();
+        let draft = record::decision(&facts, &decision, self.context(octets, bundle, &decision)).unwrap();
         let Decision::Allow(permit) = &decision else {
             self.store.append(draft).await.unwrap();
             return decision;
@@ -212,7 +217,7 @@ impl World {
         let LiveState::Present { fields, .. } = &mut facts.observed.live else { panic!() };
         fields.insert("/notes".parse().unwrap(), Some(Json::from("x".repeat(20_000))));
         let decision = evaluate(&facts);
-        let draft = record::decision(&facts, &decision, self.context(octets, bundle)).unwrap();
+        let draft = record::decision(&facts, &decision, self.context(octets, bundle, &decision)).unwrap();
         self.store.append(draft).await.unwrap();
     }
 
@@ -220,7 +225,7 @@ impl World {
     pub async fn run_falsely(&self, serial: u8, replicas: i64) {
         let (facts, octets, bundle) = self.facts(serial, &contract(), replicas, 3);
         let decision = evaluate(&facts);
-        let mut draft = record::decision(&facts, &decision, self.context(octets, bundle)).unwrap();
+        let mut draft = record::decision(&facts, &decision, self.context(octets, bundle, &decision)).unwrap();
         let text = draft.body.to_canonical();
         let detail = &decision.denials()[0].detail;
         let json = |text: &str| Json::from(text).to_canonical();

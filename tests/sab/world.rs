@@ -13,8 +13,8 @@ use seb::contract::{Call, Json, Pointer, Resource, TargetKind};
 use seb::decision::{LiveState, Peer, PermittedCall, Terms};
 use seb::digest::Digest;
 use seb::execution::{Evidence, Grade, Performed};
-use seb::identity::ExecutionIdentity;
 use seb::identity::embedded::{Domain, Grant};
+use seb::identity::{ExecutionIdentity, Form};
 use seb::key::SigningKey;
 use seb::record::{KeyBinding, PublicKey, genesis};
 use seb::sab::airlock::{Airlock, Bounds, KnownTarget};
@@ -80,6 +80,10 @@ impl Target for ReadOnly {
 
     fn grade(&self, _: &Call) -> Grade {
         Grade::DetectOnly
+    }
+
+    fn form(&self, _: &Call) -> Form {
+        Form::X509
     }
 
     fn read<'a>(&'a self, resource: &'a Resource, fields: &'a BTreeSet<Pointer>) -> BoxFuture<'a, LiveState> {

@@ -40,6 +40,8 @@ pub struct Settings {
     pub boundary: &'static str,
     pub store: &'static str,
     pub log: &'static str,
+    /// Where the other authority is. Nobody is there by default.
+    pub sab_two: &'static str,
 }
 
 impl Default for Settings {
@@ -53,6 +55,7 @@ impl Default for Settings {
             boundary: "warn",
             store: "broker.db",
             log: "warn",
+            sab_two: "127.0.0.1:9",
         }
     }
 }
@@ -60,7 +63,7 @@ impl Default for Settings {
 impl World {
     /// Writes the configuration of the broker; its file.
     pub fn configure(&self, settings: &Settings) -> PathBuf {
-        let Settings { read_before, staleness_ms, agent_rate, reconcile, boundary, store, log } = settings;
+        let Settings { read_before, staleness_ms, agent_rate, reconcile, boundary, store, log, sab_two } = settings;
         let (authority, sandbox) = (self.epochs.address, &self.production.address);
         let text = format!(
             r#"
@@ -81,7 +84,7 @@ id = "spiffe://example.org/sab"
 address = "{authority}"
 [[authorities]]
 id = "spiffe://example.org/sab-two"
-address = "127.0.0.1:9"
+address = "{sab_two}"
 [[targets]]
 name = "prod"
 kind = "sandbox"
@@ -142,7 +145,7 @@ level = "{log}"
         let (stop, stopped) = oneshot::channel::<()>();
         let (say, said) = oneshot::channel();
         let listening =
-            move |listening: runtime::Listening| say.send(listening.grpc).map_err(|_| anyhow::anyhow!("nobody waits"));
+            move |listening: runtime::Listening| say.send(listening).map_err(|_| anyhow::anyhow!("nobody waits"));
         let until = async move { drop(stopped.await) };
         let own = clock.clone();
         // A runtime of its own, as the process has.
@@ -150,13 +153,13 @@ level = "{log}"
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             runtime.block_on(runtime::broker(config, own, until, listening))
         });
-        let address = match tokio::time::timeout(PATIENCE, said).await.unwrap() {
-            Ok(address) => address,
+        let listening = match tokio::time::timeout(PATIENCE, said).await.unwrap() {
+            Ok(listening) => listening,
             Err(_) => panic!("the broker does not start: {:?}", running.await),
         };
-        let clients = self.clients(address).await;
+        let clients = self.clients(listening.grpc).await;
         self.epochs.heard().await;
-        Local { clients, clock, stop, running }
+        Local { clients, clock, http: listening.http, stop, running }
     }
 
     /// Clients of the broker at this address.
@@ -197,6 +200,8 @@ level = "{log}"
 pub struct Local {
     pub clients: Clients,
     pub clock: Clock,
+    /// Where metrics and health are.
+    pub http: SocketAddr,
     stop: oneshot::Sender<()>,
     running: JoinHandle<anyhow::Result<()>>,
 }

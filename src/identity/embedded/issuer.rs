@@ -13,7 +13,7 @@ use crate::decision::MutationId;
 use crate::identity::execution::{ExecutionIdentity, ExecutionKey, Issuer, MintError, Plan};
 use crate::identity::folder::{self, CA, CA_KEY, FolderError, paths, read_chain};
 use crate::identity::leaf::Serial;
-use crate::identity::{FileError, files};
+use crate::identity::{FileError, Form, files};
 use crate::key::fresh_serial;
 use crate::timestamp::Timestamp;
 
@@ -59,13 +59,17 @@ fn read(folder: &Path) -> Result<Ca, IssuerError> {
 }
 
 impl Issuer for EmbeddedIssuer {
-    fn plan(&self, mutation: &MutationId, now: Timestamp, not_after: Timestamp) -> Result<Plan, MintError> {
+    fn plan(&self, mutation: &MutationId, form: Form, now: Timestamp, not_after: Timestamp) -> Result<Plan, MintError> {
+        if form != Form::X509 {
+            let mend = "let a SPIRE server mint it, or take a target that takes certificates";
+            return Err(MintError::Form { issuer: "the embedded execution CA", form: form.name(), mend });
+        }
         let ca = self.ca();
         if ca.not_after() < not_after {
             return Err(MintError::IssuerEnds { issuer: ca.not_after(), not_after });
         }
         let serial = fresh_serial().ok().and_then(|serial| Serial::new(&serial)).ok_or(MintError::Library)?;
-        Plan::new(ca.trust_domain(), mutation, Some(serial), now, not_after)
+        Plan::new(ca.trust_domain(), mutation, form, Some(serial), now, not_after)
     }
 
     /// Takes some tens of microseconds, and waits for nothing.
@@ -74,7 +78,7 @@ impl Issuer for EmbeddedIssuer {
             let ca = self.ca();
             let key = ExecutionKey::generate()?;
             let chain = [ca.mint(&plan, &key)?, ca.certificate().to_vec()];
-            Ok(ExecutionIdentity::new(plan, chain.map(CertificateDer::from).to_vec(), key))
+            Ok(ExecutionIdentity::x509(plan, chain.map(CertificateDer::from).to_vec(), key))
         })
     }
 }

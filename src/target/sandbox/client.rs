@@ -23,7 +23,7 @@ use super::wire::{Applied, Code, Known, MAX_OCTETS, Mutation, Refusal, Seen, exe
 use crate::clock;
 use crate::contract::{Baseline, Call, Json, Pointer, Resource, SandboxResource, TargetKind, Verb, Version, decode};
 use crate::decision::{LiveState, PermittedCall, Terms};
-use crate::identity::{ExecutionIdentity, Identities};
+use crate::identity::{ExecutionIdentity, Form, Identities};
 use crate::target::{Evidence, Fence, FencedIo, Grade, Passage, Performed, Rejection, Target};
 use crate::timestamp::Timestamp;
 use crate::tls::{self, H2, HTTP11, TlsError};
@@ -196,6 +196,10 @@ impl Target for Sandbox {
 
     fn grade(&self, _: &Call) -> Grade {
         Grade::Atomic
+    }
+
+    fn form(&self, _: &Call) -> Form {
+        Form::X509
     }
 
     fn read<'a>(&'a self, resource: &'a Resource, fields: &'a BTreeSet<Pointer>) -> BoxFuture<'a, LiveState> {

@@ -33,7 +33,7 @@ use crate::decision::{
 use crate::digest::Digest;
 use crate::epoch::{EpochParts, EpochStatement, Revoked};
 use crate::identity::embedded::{Domain, EmbeddedIssuer, Grant};
-use crate::identity::{ExecutionIdentity, Identities, Issuer, folder};
+use crate::identity::{ExecutionIdentity, Form, Identities, Issuer, folder};
 use crate::key::SigningKey;
 use crate::reason::Denial;
 use crate::target::sandbox::Sandbox;
@@ -287,7 +287,7 @@ impl World {
     }
 
     pub(super) async fn mint(&self, terms: &Terms) -> ExecutionIdentity {
-        let plan = self.issuer.plan(terms.mutation_id(), now(), terms.deadline()).unwrap();
+        let plan = self.issuer.plan(terms.mutation_id(), Form::X509, now(), terms.deadline()).unwrap();
         self.issuer.mint(plan).await.unwrap()
     }
 
