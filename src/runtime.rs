@@ -18,12 +18,12 @@ use crate::config::broker::BrokerConfig;
 use crate::epoch::EpochStatement;
 use crate::epochs::Follower;
 use crate::identity::embedded::EmbeddedIssuer;
-use crate::identity::{Identities, Identity, folder, kept_key};
+use crate::identity::{Bundle, Identities, Identity, folder, kept_key};
 use crate::record::{self, KeyBinding, PublicKey};
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Store, StoreError};
 use crate::target::sandbox::Sandbox;
-use crate::telemetry::{BrokerMetrics, GrpcMetrics, Health, Registry};
+use crate::telemetry::{BrokerMetrics, Causes, GrpcMetrics, Health, Registry, Shown, log};
 use crate::{grpc, http, reconcile};
 
 /// How long executions that run may take to end once nobody is served any more. Each is bounded by its own deadline.
@@ -53,6 +53,8 @@ pub async fn broker(
     shutdown: impl Future<Output = ()> + Send + 'static,
     listening: impl FnOnce(Listening) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    let mut registry = Registry::new("seb");
+    let (grpc_metrics, metrics) = (GrpcMetrics::register(&mut registry), BrokerMetrics::register(&mut registry));
     let identities = folder::open(&config.identity.folder).await.context("the broker has no identity")?;
     let id = identities.borrow().id().clone();
     let store = Arc::new(store(&config, &identities, &id).await?);
@@ -66,12 +68,11 @@ pub async fn broker(
         trusted: trusted.clone(),
         ceilings: Arc::new(config.ceilings.clone()),
         clock: clock.clone(),
+        metrics: metrics.clone(),
         concurrency: config.grpc.limits.requests,
     })?);
     restore(&broker, &config).await?;
 
-    let mut registry = Registry::new("seb");
-    let (grpc_metrics, metrics) = (GrpcMetrics::register(&mut registry), BrokerMetrics::register(&mut registry));
     let health = Health::default();
     let server = grpc::serve::Server::bind(&config.grpc, &identities).await?;
     let observed = http::Server::bind(config.http.listen)
@@ -116,8 +117,9 @@ pub async fn broker(
     let (stop, stopped) = watch::channel(false);
     let observing = tokio::spawn(observed.serve(Arc::new(registry), health.clone(), until(stopped)));
     health.started();
+    log!(Serving, grpc = %server.address(), version = env!("CARGO_PKG_VERSION"), "the broker serves");
     let drained = server.serve(parts, shutdown).await?;
-    tracing::info!(?drained, "no more calls are taken");
+    log!(Drained, ?drained, "no more calls are taken");
     // Executions go on without their callers; each ends by its own deadline, and its outcome is recorded.
     let ended = tokio::time::timeout(LAST_EXECUTIONS, async {
         while broker.running() > 0 {
@@ -125,7 +127,7 @@ pub async fn broker(
         }
     });
     if ended.await.is_err() {
-        tracing::error!("executions are cut off; evidence will settle them at the next start");
+        log!(ExecutionsCut, "executions are cut off; evidence will settle them at the next start");
     }
     tasks.shutdown().await;
     let _ = stop.send(true);
@@ -163,8 +165,10 @@ fn trusted(config: &BrokerConfig, identity: &Identity) -> anyhow::Result<Trusted
     let bundles: Vec<_> = identity.bundles().chain(&other).collect();
     let authorities: Vec<_> = config.authorities.iter().map(|authority| authority.id.clone()).collect();
     let certificates = bundles.iter().map(|bundle| (bundle.trust_domain(), bundle.certificates()));
-    let artefact = record::trust_artefact(certificates, &authorities)?;
-    Ok(Trusted { trust: Trust::new(bundles.iter().map(|bundle| bundle.trust().clone()), authorities), artefact })
+    let execution_cas = identity.execution_bundle().map_or(&[][..], Bundle::certificates);
+    let artefact = record::trust_artefact(certificates, &authorities, execution_cas)?;
+    let trust = Trust::new(bundles.iter().map(|bundle| bundle.trust().clone()), authorities);
+    Ok(Trusted { trust: trust.without(execution_cas.iter().map(Vec::as_slice)), artefact })
 }
 
 /// Follows the bundles: those of the identity at once, those in files within seconds.
@@ -177,13 +181,16 @@ async fn keep_trusted(config: BrokerConfig, mut identities: Identities, trust: w
                 trust.send_if_modified(|then| {
                     let changed = then.artefact.digest() != now.artefact.digest();
                     if changed {
-                        tracing::info!("the trust bundles changed");
+                        log!(TrustChanged, "the trust bundles changed");
                         *then = Arc::new(now);
                     }
                     changed
                 });
             }
-            Err(error) => tracing::error!(%error, "the trust bundles cannot be read; the last ones stay"),
+            Err(error) => {
+                let error = Shown(format_args!("{error:#}"));
+                log!(TrustUnreadable, %error, "the trust bundles cannot be read; the last ones stay");
+            }
         }
     }
 }
@@ -194,10 +201,13 @@ async fn keep_settling(broker: Arc<Broker<Sqlite>>, interval: Duration, metrics:
             Ok(round) => {
                 metrics.open.set(i64::try_from(round.open).unwrap_or(i64::MAX));
                 if round.settled > 0 {
-                    tracing::info!(settled = round.settled, open = round.open, "executions were settled from evidence");
+                    let (settled, open) = (round.settled, round.open);
+                    log!(ExecutionsSettled, settled, open, "executions were settled from evidence");
                 }
             }
-            Err(error) => tracing::error!(%error, "open executions cannot be settled; tried again"),
+            Err(error) => {
+                log!(SettlingFailed, error = %Causes(&error), "open executions cannot be settled; tried again")
+            }
         }
         tokio::time::sleep(interval).await;
     }
@@ -214,7 +224,7 @@ async fn keep_condition(store: Arc<Sqlite>, health: Health, metrics: BrokerMetri
             Some(failure) => {
                 let stopped = matches!(*failure, StoreError::Stopped { .. });
                 let reason = format!("{:#}", anyhow::Error::new(failure));
-                tracing::error!(%reason, "nothing is executed, because nothing can be recorded");
+                log!(StoreFailing, reason = %Shown(&reason), "nothing is executed, because nothing can be recorded");
                 match stopped {
                     true => health.stopped(reason),
                     false => health.impede("store", reason),
@@ -247,6 +257,9 @@ async fn keep_measuring(
                 end.unwrap_or(i64::MAX).saturating_sub(now.unwrap_or(0))
             };
             metrics.svid_remaining(remaining(identities.borrow().svid().leaf().not_after));
+            if let Some(end) = broker.issuer_ends() {
+                metrics.execution_ca_remaining(remaining(end));
+            }
         }
         metrics.in_flight.set(i64::try_from(broker.running()).unwrap_or(i64::MAX));
         metrics.log_head.set(i64::try_from(*broker.store().subscribe().borrow()).unwrap_or(i64::MAX));

@@ -65,6 +65,15 @@ mod tests {
         for (fault, answer, (_, settled, applied)) in done {
             let end = broker.clients.settled(&answer.mutation_id).await;
             assert!(settled.contains(&end.state()), "{fault}: {end:?}");
+            // Settled or direct, it says what it is about, and how it came to its end.
+            assert_eq!((end.target.as_str(), end.grade.as_str()), ("prod", "atomic"), "{fault}: {end:?}");
+            assert!(end.resource.starts_with("services/service-") && !end.detail.is_empty(), "{fault}: {end:?}");
+            assert!(end.call_digest.starts_with("sha256:") && end.settled_at.is_some(), "{fault}: {end:?}");
+            assert_eq!(end.version.is_empty(), applied == 0, "{fault}: {end:?}");
+            let outcome = &broker.clients.log(end.outcome_record - 1).await[0];
+            let decision = &broker.clients.log(end.decision_record - 1).await[0];
+            assert_eq!(outcome.about.resource, decision.about.resource, "{fault}");
+            assert_eq!(outcome.about.resource.as_deref(), Some(end.resource.as_str()), "{fault}");
             let times = world.production.applied();
             let times = times.iter().filter(|line| line["mutation_id"] == answer.mutation_id.as_str()).count();
             assert_eq!(times, applied, "{fault}");
@@ -117,6 +126,33 @@ mod tests {
         assert_eq!(done.len(), 1);
         assert!(refused.iter().all(|status| reason(status.as_ref().unwrap_err()) == "replayed"), "{refused:?}");
         assert_eq!(world.production.applied().len(), 2);
+        broker.stop().await;
+        world.verified().await;
+    }
+
+    /// Requests that lose the claim of a use leave while the one that won it goes on: the reconciler, which looks for
+    /// executions that nobody is at, keeps away from it all the same.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn i6_an_execution_is_not_settled_while_it_runs() {
+        let world = World::new().await;
+        let broker = world.broker(&Settings::default()).await;
+        let mut ask = world.ask(&world.scale("checkout").await.set("/deadline_seconds", json!(3)), 20);
+        // It takes effect at once, and is answered never: evidence would settle it at once, too.
+        world.production.fault(json!({ "fault": "stall_after" })).await;
+        let unlike = (4..28).map(|replicas| {
+            ask.values = vec![value("/replicas", &replicas.to_string())];
+            let (clients, ask) = (broker.clients.clone(), ask.clone());
+            async move { clients.execute(&ask).await }
+        });
+        let unlike = futures::future::join_all(unlike.collect::<Vec<_>>()).await;
+        let done: Vec<_> = unlike.into_iter().flatten().collect();
+        assert_eq!(done.len(), 1);
+        let end = broker.clients.settled(&done[0].mutation_id).await;
+        assert_eq!(end.state(), State::ReconciledApplied);
+        let log = broker.clients.log(0).await;
+        let states: Vec<_> = log.iter().filter_map(|statement| statement.about.state).collect();
+        use seb::execution::State as Recorded;
+        assert_eq!(states, [Recorded::Unknown, Recorded::ReconciledApplied], "it was settled while it ran");
         broker.stop().await;
         world.verified().await;
     }

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use der::Decode;
@@ -149,6 +150,8 @@ impl Anchor {
 pub struct Trust {
     bundles: BTreeMap<TrustDomain, TrustBundle>,
     authorities: BTreeSet<SpiffeId>,
+    /// The public keys of execution CAs.
+    executions: BTreeSet<Vec<u8>>,
 }
 
 impl Trust {
@@ -161,16 +164,43 @@ impl Trust {
         Self {
             bundles: bundles.into_iter().map(|bundle| (bundle.trust_domain.clone(), bundle)).collect(),
             authorities: authorities.into_iter().collect(),
+            executions: BTreeSet::new(),
         }
+    }
+
+    /// The same, without the paths that lead over one of these execution CAs, by whichever certificate of its key: a
+    /// broker holds that key, and who executes does not admit. What is no certificate is left out.
+    #[must_use]
+    pub fn without<'c>(mut self, execution_cas: impl IntoIterator<Item = &'c [u8]>) -> Self {
+        self.executions
+            .extend(execution_cas.into_iter().filter_map(|octets| public_key(&CertificateDer::from(octets))));
+        self
     }
 }
 
-/// An attribute certificate that a trusted authority signed: only [`authenticate`] can make one.
+/// The public key of a CA certificate, as the path algorithm compares it.
+fn public_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    webpki::anchor_from_trusted_cert(certificate).ok().map(|anchor| anchor.subject_public_key_info.as_ref().to_vec())
+}
+
+/// An attribute certificate that a trusted authority signed: only [`authenticate`] and
+/// [`VerifiedAuthority::authenticate`] can make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedCertificate {
     profiled: ProfiledCertificate,
-    authority: SpiffeId,
+    authority: Arc<VerifiedAuthority>,
+}
+
+/// An authority whose path was verified, by one trust and at one second.
+///
+/// Many certificates come with the same chain. Whoever keeps this, with the trust that it was verified by, need not
+/// verify the path again within the same second: the verdict is a function of chain, trust and second alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedAuthority {
+    authority: Authority,
     bundle: Digest,
+    chain: Vec<Vec<u8>>,
+    second: u64,
 }
 
 /// Third verdict: whether an authority that `trust` lists signed `certificate`, at the time `now`.
@@ -191,6 +221,39 @@ pub fn authenticate(
     // All of them, needed or not: what is no certificate has no place in a chain.
     intermediates.iter().try_for_each(|octets| read(octets).map(drop))?;
     let authority = Authority::read(&authority)?;
+    issued_by(&authority, &certificate)?;
+    let leaf = CertificateDer::from(leaf.as_slice());
+    let (leaf, bundle) = trusted(&leaf, intermediates, &authority, trust, now)?;
+    signed_by(&authority, &leaf, &certificate)?;
+    let (chain, second) = (chain.to_vec(), now.seconds());
+    let authority = Arc::new(VerifiedAuthority { authority, bundle: bundle.digest, chain, second });
+    Ok(VerifiedCertificate { profiled: certificate, authority })
+}
+
+impl VerifiedAuthority {
+    /// Whether [`authenticate`] with this `chain`, at the time `now` and by the trust that this was verified by, would
+    /// verify the same path again.
+    pub fn is_for(&self, chain: &[Vec<u8>], now: Timestamp) -> bool {
+        self.second == now.seconds() && self.chain == chain
+    }
+
+    /// The same verdict as that of [`authenticate`] where [`Self::is_for`] holds: what depends on the certificate is
+    /// verified, its signature above all.
+    ///
+    /// # Errors
+    /// As [`authenticate`].
+    pub fn authenticate(self: &Arc<Self>, certificate: ProfiledCertificate) -> Result<VerifiedCertificate, Denial> {
+        issued_by(&self.authority, &certificate)?;
+        let leaf = CertificateDer::from(self.chain.first().map_or(&[][..], Vec::as_slice));
+        let leaf = webpki::EndEntityCert::try_from(&leaf)
+            .map_err(|error| Denial::new(Reason::ChainEncoding, error.to_string()))?;
+        signed_by(&self.authority, &leaf, &certificate)?;
+        Ok(VerifiedCertificate { profiled: certificate, authority: Arc::clone(self) })
+    }
+}
+
+/// Whether `certificate` says that it is this authority's.
+fn issued_by(authority: &Authority, certificate: &ProfiledCertificate) -> Result<(), Denial> {
     if authority.name != certificate.issuer {
         let detail = format!("issued by `{}`, signed by `{}`", certificate.issuer, authority.name);
         return Err(Denial::new(Reason::AuthorityNameMismatch, detail));
@@ -198,14 +261,20 @@ pub fn authenticate(
     if authority.key_identifier != certificate.authority_key {
         return Err(Denial::new(Reason::AuthorityKeyMismatch, "the identifiers of the two keys differ"));
     }
-    let leaf = CertificateDer::from(leaf.as_slice());
-    let (leaf, bundle) = trusted(&leaf, intermediates, &authority, trust, now)?;
+    Ok(())
+}
+
+/// Whether `certificate` is this authority's, whose certificate is `leaf`.
+fn signed_by(
+    authority: &Authority,
+    leaf: &webpki::EndEntityCert<'_>,
+    certificate: &ProfiledCertificate,
+) -> Result<(), Denial> {
     if authority.algorithm != Some(certificate.algorithm) {
         let detail = format!("{} by a key of another kind", certificate.algorithm.as_str());
         return Err(Denial::new(Reason::SignatureAlgorithmMismatch, detail));
     }
-    signature(&leaf, &certificate)?;
-    Ok(VerifiedCertificate { profiled: certificate, authority: authority.id, bundle: bundle.digest })
+    signature(leaf, certificate)
 }
 
 /// Whether an authority that `trust` lists signed `octets`, at the time `now`: which one. For what an authority signs
@@ -257,7 +326,7 @@ fn trusted<'l, 't>(
         }
         _ => Denial::new(Reason::ChainEncoding, error.to_string()),
     })?;
-    path(&leaf, intermediates, bundle, now)?;
+    path(&leaf, intermediates, bundle, &trust.executions, now)?;
     Ok((leaf, bundle))
 }
 
@@ -281,6 +350,7 @@ fn path(
     leaf: &webpki::EndEntityCert<'_>,
     intermediates: &[Vec<u8>],
     bundle: &TrustBundle,
+    executions: &BTreeSet<Vec<u8>>,
     now: Timestamp,
 ) -> Result<(), Denial> {
     let live: Vec<&Anchor> = bundle
@@ -299,7 +369,7 @@ fn path(
     // Why the last complete path was not acceptable all the same; another one may be.
     let flaw = RefCell::new(None);
     let acceptable = |path: &webpki::VerifiedPath<'_>| {
-        acceptable(path, &live, &bundle.trust_domain).map_err(|denial| {
+        acceptable(path, &live, &bundle.trust_domain, executions).map_err(|denial| {
             flaw.replace(Some(denial));
             webpki::Error::UnknownIssuer
         })
@@ -328,8 +398,18 @@ fn path(
 }
 
 /// What the path algorithm does not look at: the intermediates' use, and how many of them the root allows.
-fn acceptable(path: &webpki::VerifiedPath<'_>, live: &[&Anchor], trust_domain: &TrustDomain) -> Result<(), Denial> {
+fn acceptable(
+    path: &webpki::VerifiedPath<'_>,
+    live: &[&Anchor],
+    trust_domain: &TrustDomain,
+    executions: &BTreeSet<Vec<u8>>,
+) -> Result<(), Denial> {
     path.intermediate_certificates().try_for_each(|ca| intermediate(&ca.der(), trust_domain))?;
+    let executes = |key: &[u8]| executions.contains(key);
+    let mut between = path.intermediate_certificates().map(|ca| public_key(&ca.der()));
+    if executes(&path.anchor().subject_public_key_info) || between.any(|key| key.is_none_or(|key| executes(&key))) {
+        return Err(Denial::new(Reason::AuthorityUntrusted, "an execution CA made the authority"));
+    }
     let count = path.intermediate_certificates().count();
     let mut anchors = live.iter().filter(|anchor| anchor.anchor == *path.anchor());
     match anchors.any(|anchor| anchor.path_length.is_none_or(|most| count <= usize::from(most))) {
@@ -393,12 +473,17 @@ impl VerifiedCertificate {
 
     /// The authority that signed it.
     pub fn authority(&self) -> &SpiffeId {
+        &self.authority.authority.id
+    }
+
+    /// The same, as its path was verified.
+    pub const fn verified_authority(&self) -> &Arc<VerifiedAuthority> {
         &self.authority
     }
 
     /// The digest of the trust bundle in which its path ends ([`TrustBundle::digest`]).
     pub fn bundle(&self) -> Digest {
-        self.bundle
+        self.authority.bundle
     }
 }
 

@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use crate::telemetry::{Causes, log};
+
 /// The longest file that is read, in octets.
 const MAX_OCTETS: u64 = 1024 * 1024;
 
@@ -191,14 +193,14 @@ where
             match load() {
                 Ok(value) => {
                     loaded = true;
-                    tracing::info!(files = ?paths, "identity files were read again");
+                    log!(IdentityRead, files = ?paths, "identity files were read again");
                     sender.send_replace(Arc::new(value));
                 }
                 Err(error) => {
                     loaded = false;
                     if changed {
-                        let error: &dyn std::error::Error = &error;
-                        tracing::error!(files = ?paths, error, "identity files changed and cannot be used");
+                        let error = Causes(&error);
+                        log!(IdentityUnusable, files = ?paths, %error, "identity files changed and cannot be used");
                     }
                 }
             }

@@ -33,7 +33,7 @@ use crate::store::Store;
 use crate::store::sqlite::{Options, Sqlite};
 use crate::target::Target;
 use crate::target::sandbox::Sandbox;
-use crate::telemetry::{GrpcMetrics, Health, Registry};
+use crate::telemetry::{Causes, GrpcMetrics, Health, Registry, Shown, log};
 
 /// How often pending proposals are looked at, and gauges set.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -170,7 +170,7 @@ impl Sab {
             services: SERVICES,
         };
         health.started();
-        tracing::info!(address = %self.server.address(), "the authority serves");
+        log!(Serving, grpc = %self.server.address(), version = env!("CARGO_PKG_VERSION"), "the authority serves");
         let served = self.server.serve(parts, shutdown).await.what("the API ended");
         ended.cancel();
         background.await.what("the background task ended")?;
@@ -198,17 +198,14 @@ impl Background {
         let reloaded = match PolicyFiles::read(&self.policies) {
             Ok(files) => self.airlock.reload(&files).await,
             Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn Error,
-                    "the policies cannot be read; those of before stay in force"
-                );
+                log!(PoliciesKept, error = %Causes(&error), "the policies cannot be read; those of before stay in force");
                 return;
             }
         };
         match reloaded {
-            Ok(faults) if faults.is_empty() => tracing::info!("the policies were read again"),
+            Ok(faults) if faults.is_empty() => log!(PoliciesRead, "the policies were read again"),
             Ok(faults) => report_faults(&faults),
-            Err(error) => tracing::error!(error = &error as &dyn Error, "the policies of before stay in force"),
+            Err(error) => log!(PoliciesKept, error = %Causes(&error), "the policies of before stay in force"),
         }
         set_gauges(&self.airlock, &self.epochs, &self.metrics);
     }
@@ -216,8 +213,10 @@ impl Background {
     async fn sweep(&self) {
         match self.airlock.expire().await {
             Ok(0) => {}
-            Ok(count) => tracing::info!(count, "proposals expired"),
-            Err(error) => tracing::warn!(error = &error as &dyn Error, "pending proposals could not be looked at"),
+            Ok(count) => log!(ProposalsExpired, count, "proposals expired"),
+            Err(error) => {
+                log!(ProposalsUnreadable, error = %Causes(&error), "pending proposals could not be looked at")
+            }
         }
         set_gauges(&self.airlock, &self.epochs, &self.metrics);
     }
@@ -234,7 +233,7 @@ fn set_gauges(airlock: &Airlock<Sqlite>, epochs: &Epochs, metrics: &SabMetrics) 
 
 fn report_faults(faults: &[Fault]) {
     for fault in faults {
-        tracing::error!(%fault, "the policies are broken: every proposal is refused");
+        log!(PoliciesBroken, fault = %Shown(fault), "the policies are broken: every proposal is refused");
     }
 }
 
@@ -248,12 +247,15 @@ async fn authority(folder: &Path) -> Result<watch::Receiver<Arc<Authority>>, Sab
         while changes.changed().await.is_ok() {
             match Authority::in_folder(&folder) {
                 Ok(next) if next.id() == sender.borrow().id() => drop(sender.send_replace(Arc::new(next))),
-                Ok(_) => tracing::error!("the key of the authority is another authority's now; the one before stays"),
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn Error,
-                        "the key of the authority cannot be used; the one before stays"
+                Ok(_) => {
+                    log!(
+                        AuthorityKeyForeign,
+                        "the key of the authority is another authority's now; the one before stays"
                     );
+                }
+                Err(error) => {
+                    let error = Causes(&error);
+                    log!(AuthorityKeyUnusable, %error, "the key of the authority cannot be used; the one before stays");
                 }
             }
             if sender.is_closed() {

@@ -38,10 +38,10 @@ pub struct Settings {
     pub agent_rate: u32,
     pub reconcile: &'static str,
     pub boundary: &'static str,
-    pub store: &'static str,
-    pub log: &'static str,
     /// Where the other authority is. Nobody is there by default.
     pub sab_two: &'static str,
+    pub store: &'static str,
+    pub log: &'static str,
 }
 
 impl Default for Settings {
@@ -53,9 +53,9 @@ impl Default for Settings {
             agent_rate: 100_000,
             reconcile: "100ms",
             boundary: "warn",
+            sab_two: "127.0.0.1:9",
             store: "broker.db",
             log: "warn",
-            sab_two: "127.0.0.1:9",
         }
     }
 }
@@ -63,7 +63,7 @@ impl Default for Settings {
 impl World {
     /// Writes the configuration of the broker; its file.
     pub fn configure(&self, settings: &Settings) -> PathBuf {
-        let Settings { read_before, staleness_ms, agent_rate, reconcile, boundary, store, log, sab_two } = settings;
+        let Settings { read_before, staleness_ms, agent_rate, reconcile, boundary, sab_two, store, log } = settings;
         let (authority, sandbox) = (self.epochs.address, &self.production.address);
         let text = format!(
             r#"

@@ -19,6 +19,7 @@ use super::{Options, load};
 use crate::digest::Digest;
 use crate::store::StoreError;
 use crate::store::ledger::{Done, Op, weight};
+use crate::telemetry::{Causes, log};
 
 /// The most writes of one transaction.
 const BATCH: usize = 256;
@@ -236,7 +237,7 @@ impl Log {
     /// Whoever asks from now on is told.
     fn stop(&self, error: StoreError) {
         let error = Arc::new(error);
-        tracing::error!(%error, "the store has stopped");
+        log!(StoreStopped, error = %Causes(error.as_ref()), "the store has stopped");
         self.condition.send_replace(Some(Arc::clone(&error)));
         let _ = self.stopped.set(error);
     }

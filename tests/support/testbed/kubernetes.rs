@@ -22,6 +22,9 @@ pub struct Options {
     pub authentication: Option<Value>,
     /// Whether kube-controller-manager runs: it makes service accounts, and removes what nobody owns.
     pub controllers: bool,
+    /// Whether there is a node `node`, which kwok plays: a pod that names it (`nodeName`) is ready at once, and nothing
+    /// runs in it.
+    pub node: bool,
     /// More arguments of kube-apiserver.
     pub arguments: Vec<String>,
 }
@@ -31,6 +34,7 @@ pub struct Kubernetes {
     pub etcd: Process,
     pub api_server: Process,
     pub controllers: Option<Process>,
+    pub kwok: Option<Process>,
     /// `HOST:PORT` of the API server.
     pub address: String,
     /// Certifies the API server and users.
@@ -65,11 +69,15 @@ impl Kubernetes {
         let api_server = Process::start("api-server", &api_server, &arguments, &home);
         let pair = authority.client("admin", Some("system:masters"));
         let admin = Client::new(&address, &authority.pem(), Some(&pair));
-        let mut cluster = Self { etcd, api_server, controllers: None, address, authority, admin, folder: home };
+        let mut cluster =
+            Self { etcd, api_server, controllers: None, kwok: None, address, authority, admin, folder: home };
         cluster.write_kubeconfig("admin", &pair);
         cluster.ready().await;
         if options.controllers {
             cluster.start_controllers().await;
+        }
+        if options.node {
+            cluster.start_node().await;
         }
         cluster
     }
@@ -87,8 +95,10 @@ impl Kubernetes {
     }
 
     async fn start_controllers(&mut self) {
+        let pair = self.authority.client("system:kube-controller-manager", None);
+        self.write_kubeconfig("controllers", &pair);
         let arguments = [
-            "--kubeconfig=admin.kubeconfig",
+            "--kubeconfig=controllers.kubeconfig",
             "--service-account-private-key-file=service-accounts-key.pem",
             "--root-ca-file=authority.pem",
             "--use-service-account-credentials",
@@ -103,6 +113,23 @@ impl Kubernetes {
             let (status, answer) = self.admin.get("/api/v1/namespaces/default/serviceaccounts/default").await;
             ensure!(status == StatusCode::OK, "{answer}");
             Ok(())
+        })
+        .await;
+    }
+
+    async fn start_node(&mut self) {
+        let arguments = ["--kubeconfig=admin.kubeconfig", "--manage-all-nodes=true", "--config=none.yaml"];
+        std::fs::write(self.folder.join("none.yaml"), "").unwrap();
+        self.kwok = Some(Process::start("kwok", &program("kwok", "kwok"), &arguments, &self.folder));
+        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "node" } });
+        let (status, answer) = self.admin.post("/api/v1/nodes", &node).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        awaited("the node", async || {
+            let (_, answer) = self.admin.get("/api/v1/nodes/node").await;
+            let conditions = answer["status"]["conditions"].as_array();
+            let ready =
+                conditions.is_some_and(|all| all.iter().any(|it| it["type"] == "Ready" && it["status"] == "True"));
+            if ready { Ok(()) } else { Err(answer) }
         })
         .await;
     }
@@ -150,8 +177,17 @@ impl Kubernetes {
 
     /// Runs kubectl as the administrator, with this on its standard input; what it says.
     pub async fn kubectl(&self, words: &[&str], input: &str) -> Result<String, String> {
-        let mut command = Command::new(program("kubernetes", "kubectl"));
-        command.arg("--kubeconfig").arg(self.kubeconfig()).args(words).env("HOME", &self.folder).kill_on_drop(true);
+        self.run(&program("kubernetes", "kubectl"), words, input).await
+    }
+
+    /// Runs helm as the administrator; what it says.
+    pub async fn helm(&self, words: &[&str]) -> Result<String, String> {
+        self.run(&program("helm", "helm"), words, "").await
+    }
+
+    async fn run(&self, program: &Path, words: &[&str], input: &str) -> Result<String, String> {
+        let mut command = Command::new(program);
+        command.args(words).env("KUBECONFIG", self.kubeconfig()).env("HOME", &self.folder).kill_on_drop(true);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         // It may end without reading.
@@ -221,7 +257,7 @@ fn api_server_arguments(port: u16) -> Vec<String> {
         "--tls-private-key-file=server-key.pem",
         "--client-ca-file=authority.pem",
         "--service-account-issuer=https://kubernetes.default.svc",
-        "--service-account-key-file=service-accounts-key.pem",
+        "--service-account-key-file=service-accounts.pem",
         "--service-account-signing-key-file=service-accounts-key.pem",
         "--service-cluster-ip-range=10.0.0.0/24",
         "--authorization-mode=RBAC",

@@ -13,6 +13,7 @@ pub mod kubernetes;
 pub mod pki;
 pub mod process;
 pub mod spire;
+pub mod wire;
 
 use std::fmt::Debug;
 use std::net::TcpListener;
@@ -30,7 +31,6 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub struct Folder(Option<TempDir>);
 
 impl Folder {
-    #[expect(clippy::new_without_default, reason = "it makes a directory")]
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("seb-testbed-").tempdir().unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
