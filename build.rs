@@ -24,7 +24,7 @@ fn facts() {
     let lock = std::fs::read_to_string("Cargo.lock").unwrap_or_default();
     let profile = variable("PROFILE").unwrap_or_default();
     fact("COMMIT", commit(&profile));
-    fact("RUSTC", rustc);
+    fact("RUSTC", rustc.map(|rustc| rustc.trim_start_matches("rustc ").to_owned()));
     fact("TARGET", variable("TARGET"));
     fact("TLS", locked(&lock, "rustls"));
     fact("CRYPTO", locked(&lock, "aws-lc-rs"));

@@ -140,6 +140,13 @@ pub(super) fn failed(status: &Status, format: Format, out: &mut impl Write) -> a
             for violation in violations {
                 table.row(&printable(&violation.field), printable(&violation.description));
             }
+            // What no server answered has nothing of its own to say.
+            let mend = match mend.is_empty() && reason.is_empty() {
+                true => {
+                    "look whether the server runs where `--server` says, and is the one of `--server-id`".to_owned()
+                }
+                false => mend,
+            };
             for (name, value) in [("mended by", &mender), ("what to do", &mend), ("record", &record)] {
                 if !value.is_empty() {
                     table.row(name, printable(value));

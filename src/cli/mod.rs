@@ -82,6 +82,8 @@ const FAINT: Style = Style::new().dimmed();
 pub fn finish(name: &str, result: anyhow::Result<Exit>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
+        // Whoever reads has had enough; what was asked is not answered to its end.
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(USAGE),
         Err(error) => {
             let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
             // Nothing is left to be done if even standard error is gone.
@@ -89,6 +91,11 @@ pub fn finish(name: &str, result: anyhow::Result<Exit>) -> ExitCode {
             ExitCode::from(USAGE)
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Reads a file, or standard input for `-`, of at most `limit` octets.

@@ -40,6 +40,10 @@ pub(super) struct Propose {
 impl Propose {
     pub(super) async fn run(self, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
         let proposal = read_text(&self.file, MAX_PROPOSAL)?;
+        if let Some(path) = self.out.as_ref().filter(|path| path.exists()) {
+            // Before it is asked for: a certificate that cannot be written is issued all the same.
+            anyhow::bail!("`{}` is there already: name another file, or move it away", path.display());
+        }
         // Here as well as there, so that most mistakes show without a connection.
         if let Err(error) = Parsed::parse(&proposal) {
             let error = anyhow::Error::new(error).context(format!("`{}`", self.file.display()));
@@ -161,11 +165,24 @@ fn list(proposals: &[Proposal], format: Format, out: &mut impl Write) -> anyhow:
         }
         Format::Text if proposals.is_empty() => writeln!(out, "no proposals")?,
         Format::Text => {
-            for proposal in proposals {
-                let Proposal { id, holder, tier, .. } = proposal;
+            let heading = ["proposal", "proposed", "state", "tier", "agent"].map(str::to_owned);
+            let row = |proposal: &Proposal| {
                 let at = time(proposal.proposed_at.as_ref());
-                let why = proposal.explanations.first().map(|why| printable(why)).unwrap_or_default();
-                writeln!(out, "{id}  {at:24}  {:8}  {tier:8}  {holder}  {FAINT}{why}{FAINT:#}", state(proposal))?;
+                let (id, tier, holder) = (&proposal.id, &proposal.tier, &proposal.holder);
+                [printable(id), at, state(proposal).to_owned(), printable(tier), printable(holder)]
+            };
+            let rows: Vec<_> = std::iter::once(heading).chain(proposals.iter().map(row)).collect();
+            let mut width = [0; 5];
+            for row in &rows {
+                width.iter_mut().zip(row).for_each(|(width, cell)| *width = (*width).max(cell.chars().count()));
+            }
+            let whys = proposals.iter().map(|proposal| proposal.explanations.first());
+            for (row, why) in rows.iter().zip(std::iter::once(None).chain(whys)) {
+                let cells: Vec<_> = row.iter().zip(width).map(|(cell, width)| format!("{cell:width$}")).collect();
+                match why {
+                    Some(why) => writeln!(out, "{}  {FAINT}{}{FAINT:#}", cells.join("  "), printable(why))?,
+                    None => writeln!(out, "{}", cells.join("  ").trim_end())?,
+                }
             }
         }
     }
@@ -201,7 +218,25 @@ fn print(proposal: &Proposal, file: Option<&PathBuf>, format: Format, out: &mut 
         }
     }
     table.row("record", proposal.record);
+    if let Some(advice) = advice(proposal, file) {
+        table.row("what to do", advice);
+    }
     Ok(table.print(out)?)
+}
+
+/// What follows for the agent.
+fn advice(proposal: &Proposal, file: Option<&PathBuf>) -> Option<String> {
+    let Proposal { id, .. } = proposal;
+    Some(match (proposal.state(), file) {
+        (State::Admitted, Some(file)) => format!("execute it: `seb agent execute {}`", file.display()),
+        (State::Admitted, None) => {
+            format!("take the certificate: `sab proposals show {id} --out FILE`, or propose with `--out FILE`")
+        }
+        (State::Pending, _) => format!("people have to decide: ask again with `sab proposals show {id}`"),
+        (State::Refused, _) => "propose something else: the policies do not admit this".to_owned(),
+        (State::Expired, _) => "nobody decided in time: propose again".to_owned(),
+        (State::Unspecified, _) => return None,
+    })
 }
 
 /// The name of the certificate, if there is one.

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Exit, Format, Table};
 use crate::timestamp::Timestamp;
 
-/// The facts, as the build noted them; empty where it did not know.
+/// The facts, as `build.rs` noted them; empty where it did not know.
 const COMMIT: &str = env!("SEB_BUILD_COMMIT");
 const RUSTC: &str = env!("SEB_BUILD_RUSTC");
 const TARGET: &str = env!("SEB_BUILD_TARGET");

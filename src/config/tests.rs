@@ -281,6 +281,7 @@ fn store_and_record_key_are_the_owners_alone() {
         let of_store = checked.problems().iter().filter(|problem| problem.key.starts_with("store."));
         of_store.map(|problem| (problem.key.clone(), problem.hint.clone().unwrap())).collect::<Vec<_>>()
     };
+    mode(folder.path(), 0o700);
     let run = |how: &str, name: &str| format!("run `chmod {how} {}`", path(name).display());
     mode(folder.path(), 0o700);
     mode(&path("broker.db"), 0o600);

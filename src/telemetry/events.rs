@@ -109,6 +109,12 @@ events! {
     LiveStateUnreadable "live_state_unreadable" WARN
         "A target could not be asked for the live state of an object: the request is denied."
         "If it lasts, look at the target, and at the broker's right to read.";
+    TargetFilesUnusable "target_files_unusable" ERROR
+        "Files by which a target is reached changed, and cannot be used; what they said last stays in use."
+        "Mend the file that `error` names.";
+    BindingLeft "binding_left" WARN
+        "The Kubernetes Secret that a mutation's token was bound to could not be deleted; the token runs out by itself."
+        "Delete the Secret; if it lasts, look at the API server, and at the executor's right to delete it.";
     OutcomeNotMade "outcome_not_made" ERROR
         "An outcome cannot be made into a record; evidence will settle the execution."
         "Report it, with the line.";

@@ -1,5 +1,6 @@
 //! `seb agent` and `seb config`, as a person runs them, against a server.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 use std::time::Duration;
 
@@ -38,9 +39,26 @@ async fn an_execution_is_told_and_can_be_asked_for() {
         (&told["state"], &told["decision_record"], &told["outcome_record"]),
         (&"succeeded".into(), &7.into(), &8.into())
     );
+    assert_eq!((&told["target"], &told["resource"]), (&"prod".into(), &"services/checkout".into()));
+    assert_eq!((&told["grade"], &told["version"], &told["detail"]), (&"atomic".into(), &"42".into(), &"done".into()));
+    assert!(world.last_trace().is_some_and(|trace| trace.starts_with("00-")), "the command begins a trace");
     let id = told["mutation_id"].as_str().unwrap().to_owned();
     let (exit, told) = agent(&world, "agent-a", &["agent", "status", &id]).await;
     assert!(exit == 0 && told.starts_with("succeeded ") && told.contains("record 8"), "{exit} {told}");
+    assert!(told.contains("services/checkout") && told.contains("atomic") && told.contains("done"), "{told}");
+    // Its names stand in one column, and its values in the next.
+    let values: Vec<_> = told
+        .lines()
+        .skip(1)
+        .map(|line| line.find("  ").map(|at| line[at..].find(|c| c != ' ').unwrap() + at))
+        .collect();
+    assert!(values.windows(2).all(|pair| pair[0] == pair[1]), "{told}");
+    let words =
+        ["agent", "execute", &certificate, "--traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"];
+    assert_eq!(agent(&world, "agent-a", &words).await.0, 0);
+    assert_eq!(world.last_trace().as_deref(), Some(words[4]));
+    let words = ["agent", "execute", &certificate, "--traceparent", "none"];
+    assert_eq!(agent(&world, "agent-a", &words).await.0, 2, "not a traceparent");
     let (exit, told) = agent(&world, "agent-b", &["agent", "status", &id]).await;
     assert!(exit == 1 && told.starts_with("not_found "), "{exit} {told}");
     let running = world.begin("agent/a").to_string();
@@ -126,10 +144,17 @@ async fn a_configuration_is_checked_without_starting_anything() {
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
     };
     assert_eq!(check("text").await.0, 2, "there is no such file");
+    // The store is to be in a folder of its owner's alone, and the broker is told so before it is started.
+    let mode = |mode| std::fs::set_permissions(world.folder(), std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o700);
     let good = "identity.folder = \"server\"\nstore.path = \"b.db\"\nstore.record_key = \"k.pem\"\n";
     write(good);
     assert_eq!(check("text").await, (0, "valid broker.toml\n".to_owned()));
     assert_eq!(json(&check("json").await.1)["valid"], true);
+    mode(0o750);
+    let (exit, told) = check("text").await;
+    assert!(exit == 1 && told.contains("store.path") && told.contains("run `chmod 700 "), "{told}");
+    mode(0o700);
     write(&format!("{good}grpc.lisen = 1\nlog.level = \"loud\"\n"));
     let (exit, told) = check("text").await;
     assert_eq!(exit, 1);

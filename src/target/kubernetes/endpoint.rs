@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::{Failure, read_file};
 use crate::clock;
 use crate::digest::Digest;
+use crate::telemetry::{Shown, log};
 
 /// How long what was read from files is good for.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -99,7 +100,8 @@ impl Endpoint {
                 Ok(generation)
             }
             (Err(Failure(detail)), Some(known)) => {
-                tracing::error!(detail, "the files of an API server cannot be used; what they said last stays");
+                let error = Shown(detail);
+                log!(TargetFilesUnusable, %error, "the files of an API server cannot be used; what they said last stays");
                 known.read_at = clock::instant();
                 Ok(known.generation)
             }

@@ -18,6 +18,7 @@ use super::{Failure, bearer};
 use crate::contract::KubernetesResource;
 use crate::decision::MutationId;
 use crate::identity::{ExecutionIdentity, Form};
+use crate::telemetry::{Shown, log};
 
 /// The shortest life of a service account's token that an API server grants, in seconds.
 const TOKEN_SECONDS: u32 = 600;
@@ -157,7 +158,8 @@ impl Credential {
             Err(failure) => Sent::NotWritten(failure),
         };
         if !matches!(&ended, Sent::Answered(answer) if answer.status.is_success()) {
-            tracing::warn!(secret = path, "the Secret of a mutation is left over; its token runs out by itself");
+            let secret = Shown(&path);
+            log!(BindingLeft, %secret, "the Secret of a mutation is left over; its token runs out by itself");
         }
     }
 }

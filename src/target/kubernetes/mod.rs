@@ -45,6 +45,7 @@ use crate::contract::{Baseline, Call, KubernetesResource, Pointer, Resource, Tar
 use crate::decision::{LiveState, PermittedCall, Terms};
 use crate::identity::{ExecutionIdentity, Form};
 use crate::target::{Evidence, Fence, Grade, Performed, Rejection, Target};
+use crate::telemetry::{Shown, log};
 use crate::timestamp::Timestamp;
 
 pub use self::endpoint::CertificateFiles;
@@ -278,7 +279,8 @@ impl Target for Kubernetes {
         Box::pin(async move {
             let Resource::Kubernetes(object) = resource else { return LiveState::Unknown };
             self.live_state(object, fields).await.unwrap_or_else(|Failure(detail)| {
-                tracing::warn!(object = plan::object_path(object), detail, "the live state could not be read");
+                let (object, detail) = (Shown(plan::object_path(object)), Shown(detail));
+                log!(LiveStateUnreadable, %object, %detail, "the live state could not be read");
                 LiveState::Unknown
             })
         })
