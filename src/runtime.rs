@@ -18,7 +18,7 @@ use crate::config::broker::BrokerConfig;
 use crate::epoch::EpochStatement;
 use crate::epochs::Follower;
 use crate::identity::embedded::EmbeddedIssuer;
-use crate::identity::{Identities, Identity, folder, kept_key};
+use crate::identity::{Bundle, Identities, Identity, folder, kept_key};
 use crate::record::{self, KeyBinding, PublicKey};
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Store, StoreError};
@@ -165,8 +165,10 @@ fn trusted(config: &BrokerConfig, identity: &Identity) -> anyhow::Result<Trusted
     let bundles: Vec<_> = identity.bundles().chain(&other).collect();
     let authorities: Vec<_> = config.authorities.iter().map(|authority| authority.id.clone()).collect();
     let certificates = bundles.iter().map(|bundle| (bundle.trust_domain(), bundle.certificates()));
-    let artefact = record::trust_artefact(certificates, &authorities)?;
-    Ok(Trusted { trust: Trust::new(bundles.iter().map(|bundle| bundle.trust().clone()), authorities), artefact })
+    let execution_cas = identity.execution_bundle().map_or(&[][..], Bundle::certificates);
+    let artefact = record::trust_artefact(certificates, &authorities, execution_cas)?;
+    let trust = Trust::new(bundles.iter().map(|bundle| bundle.trust().clone()), authorities);
+    Ok(Trusted { trust: trust.without(execution_cas.iter().map(Vec::as_slice)), artefact })
 }
 
 /// Follows the bundles: those of the identity at once, those in files within seconds.

@@ -130,6 +130,33 @@ mod tests {
         world.verified().await;
     }
 
+    /// Requests that lose the claim of a use leave while the one that won it goes on: the reconciler, which looks for
+    /// executions that nobody is at, keeps away from it all the same.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn i6_an_execution_is_not_settled_while_it_runs() {
+        let world = World::new().await;
+        let broker = world.broker(&Settings::default()).await;
+        let mut ask = world.ask(&world.scale("checkout").await.set("/deadline_seconds", json!(3)), 20);
+        // It takes effect at once, and is answered never: evidence would settle it at once, too.
+        world.production.fault(json!({ "fault": "stall_after" })).await;
+        let unlike = (4..28).map(|replicas| {
+            ask.values = vec![value("/replicas", &replicas.to_string())];
+            let (clients, ask) = (broker.clients.clone(), ask.clone());
+            async move { clients.execute(&ask).await }
+        });
+        let unlike = futures::future::join_all(unlike.collect::<Vec<_>>()).await;
+        let done: Vec<_> = unlike.into_iter().flatten().collect();
+        assert_eq!(done.len(), 1);
+        let end = broker.clients.settled(&done[0].mutation_id).await;
+        assert_eq!(end.state(), State::ReconciledApplied);
+        let log = broker.clients.log(0).await;
+        let states: Vec<_> = log.iter().filter_map(|statement| statement.about.state).collect();
+        use seb::execution::State as Recorded;
+        assert_eq!(states, [Recorded::Unknown, Recorded::ReconciledApplied], "it was settled while it ran");
+        broker.stop().await;
+        world.verified().await;
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn an_execution_goes_on_when_its_caller_has_gone() {
         let world = World::new().await;

@@ -7,15 +7,17 @@
 #![cfg(target_os = "linux")]
 
 #[cfg(test)]
+#[path = "support/memory.rs"]
+mod memory;
+
+#[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::fs::{self, File};
-    use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+    use std::collections::BTreeSet;
+    use std::io::{BufRead, BufReader, Write};
     use std::process::{Child, ChildStdin, Command, Stdio};
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
     use der::Decode;
     use seb::clock;
     use seb::contract::StepName;
@@ -27,6 +29,8 @@ mod tests {
     use spiffe::{SpiffeId, TrustDomain};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use x509_cert::Certificate;
+
+    use crate::memory::{find_scalar, found, memory, public_key, traces};
 
     const PATIENCE: Duration = Duration::from_secs(120);
     /// How many identities are found alive, and looked for when they are gone.
@@ -119,30 +123,6 @@ mod tests {
         fn go_on(&mut self) {
             writeln!(self.stdin, "go on").unwrap();
         }
-
-        /// Everything that the process can write to: heap, stacks, data.
-        fn memory(&self) -> Vec<Vec<u8>> {
-            let process = format!("/proc/{}", self.child.id());
-            let maps = fs::read_to_string(format!("{process}/maps")).unwrap();
-            let mut memory = File::open(format!("{process}/mem")).unwrap();
-            let mut areas = Vec::new();
-            for line in maps.lines() {
-                let mut words = line.split_whitespace();
-                let (range, mode) = (words.next().unwrap(), words.next().unwrap());
-                let (begin, end) = range.split_once('-').unwrap();
-                let [begin, end] = [begin, end].map(|hex| u64::from_str_radix(hex, 16).unwrap());
-                if mode.starts_with("rw") {
-                    let mut area = vec![0; usize::try_from(end - begin).unwrap()];
-                    memory.seek(SeekFrom::Start(begin)).unwrap();
-                    // The system keeps a few pages of a process to itself.
-                    if memory.read_exact(&mut area).is_ok() {
-                        areas.push(area);
-                    }
-                }
-            }
-            assert!(areas.iter().map(Vec::len).sum::<usize>() > 1024 * 1024);
-            areas
-        }
     }
 
     impl Drop for Watched {
@@ -150,54 +130,6 @@ mod tests {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-    }
-
-    /// Whether 8 octets could be a part of a random number: neither a small number, nor an address, nor text.
-    fn is_random(word: &[u8]) -> bool {
-        word[6] | word[7] != 0 && !word.iter().all(|octet| octet.is_ascii_graphic() || *octet == b' ')
-    }
-
-    fn public_key(scalar: &[u8]) -> Option<Vec<u8>> {
-        let key = PrivateKey::from_private_key(&ECDH_P256, scalar).ok()?;
-        Some(key.compute_public_key().ok()?.as_ref().to_vec())
-    }
-
-    /// The private number of this public key, in big-endian order, wherever it is: the library holds it as four words,
-    /// the lowest first.
-    fn find_scalar(memory: &[Vec<u8>], point: &[u8]) -> Option<Vec<u8>> {
-        // The same number may be there more than once, and the same garbage even more often.
-        let mut tried = BTreeMap::new();
-        for area in memory {
-            for at in (0..area.len().saturating_sub(31)).step_by(8) {
-                let window = &area[at..at + 32];
-                if window.chunks(8).all(is_random) && tried.insert(window, ()).is_none() {
-                    let scalar: Vec<u8> = window.iter().rev().copied().collect();
-                    if public_key(&scalar).as_deref() == Some(point) {
-                        return Some(scalar);
-                    }
-                }
-            }
-        }
-        None
-    }
-
-    /// Every form in which the number, or half of it, may have been left.
-    fn traces(scalar: &[u8]) -> Vec<Vec<u8>> {
-        let reversed: Vec<u8> = scalar.iter().rev().copied().collect();
-        let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
-        let halves = [&scalar[..16], &scalar[16..], &reversed[..16], &reversed[16..]];
-        let mut traces: Vec<Vec<u8>> = halves.iter().map(|half| half.to_vec()).collect();
-        traces.extend(halves.iter().map(|half| hex(half).into_bytes()));
-        traces.extend(halves.iter().map(|half| hex(half).to_uppercase().into_bytes()));
-        traces
-    }
-
-    fn occurrences(memory: &[Vec<u8>], trace: &[u8]) -> usize {
-        let count = |area: &Vec<u8>| {
-            let begins = area.iter().enumerate().filter(|(_, octet)| **octet == trace[0]);
-            begins.filter(|(at, _)| area[*at..].starts_with(trace)).count()
-        };
-        memory.iter().map(count).sum()
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -239,22 +171,23 @@ mod tests {
             let certificate = Certificate::from_der(&certificate).unwrap();
             let info = certificate.tbs_certificate().subject_public_key_info();
             let point = info.subject_public_key.raw_bytes().to_vec();
-            let scalar = find_scalar(&watched.memory(), &point).expect("the key is there while the identity is alive");
+            let scalar =
+                find_scalar(&memory(watched.child.id()), &point).expect("the key is there while the identity is alive");
             watched.go_on();
             assert_eq!(watched.says(), "connected");
             // Its own public key has been computed from it, so that what follows looks for the right thing.
             assert_eq!(public_key(&scalar), Some(point));
-            let memory = watched.memory();
-            assert!(traces(&scalar).iter().any(|trace| occurrences(&memory, trace) > 0), "in use, and not found");
+            assert!(!search(&watched, &scalar).is_empty(), "in use, and not found");
             scalars.push(scalar);
             watched.go_on();
         }
         assert_eq!(watched.says(), "gone");
-        let memory = watched.memory();
         for (number, scalar) in scalars.iter().enumerate() {
-            for (form, trace) in traces(scalar).iter().enumerate() {
-                assert_eq!(occurrences(&memory, trace), 0, "identity {number} in the form {form}");
-            }
+            assert!(search(&watched, scalar).is_empty(), "identity {number} is left");
         }
+    }
+
+    fn search(watched: &Watched, scalar: &[u8]) -> BTreeSet<&'static str> {
+        found(memory(watched.child.id()).iter().map(Vec::as_slice), &traces(scalar))
     }
 }

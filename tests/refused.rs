@@ -9,6 +9,7 @@ mod world;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::pin::Pin;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
@@ -190,6 +191,40 @@ mod tests {
         Authority::in_folder(&folder.join("sab")).unwrap()
     }
 
+    /// The authority's name, certified by whoever has the broker's files.
+    fn made_by_the_execution_ca(stage: &Stage) -> Authority {
+        let read = |name: &str| std::fs::read_to_string(stage.world.path("seb").join(name)).unwrap();
+        let ca = read("execution-ca.pem");
+        let key = rcgen::KeyPair::from_pem(&read("execution-ca-key.pem")).unwrap();
+        // Its common name: a kind, and 12 digits.
+        let octets = seb::attribute_certificate::read_certificates(&ca).unwrap().remove(0);
+        let at = octets.windows(13).rposition(|window| window == b"execution CA ").unwrap();
+        let name = String::from_utf8(octets[at..at + 25].to_vec()).unwrap();
+        let mut issuer = rcgen::CertificateParams::default();
+        issuer.distinguished_name = rcgen::DistinguishedName::new();
+        issuer.distinguished_name.push(rcgen::DnType::OrganizationName, "SEB");
+        issuer.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let issuer = rcgen::Issuer::from_params(&issuer, key);
+        let own = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "sab");
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        params.subject_alt_names = vec![rcgen::SanType::URI(id("sab").to_string().try_into().unwrap())];
+        params.use_authority_key_identifier_extension = true;
+        params.not_before = std::time::SystemTime::UNIX_EPOCH.into();
+        let leaf = params.signed_by(&own, &issuer).unwrap();
+        let folder = stage.world.path("usurper");
+        std::fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        write("svid.pem", &(leaf.pem() + &ca));
+        write("key.pem", &own.serialize_pem());
+        Authority::in_folder(&folder).unwrap()
+    }
+
     /// Another octet in place of the first one of `text`.
     fn tamper(octets: &mut [u8], text: &str) {
         let place = octets.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();
@@ -255,6 +290,8 @@ mod tests {
             |stage| stage.ask(Certificate::scale("never-was", &stage.uid));
         "forged authority" "certificate_refused" Some("authority_untrusted"),
             |stage| stage.world.ask_of(&foreign(stage), &stage.certificate(), 20);
+        "an authority made by the broker's execution CA" "certificate_refused" Some("authority_untrusted"),
+            |stage| stage.world.ask_of(&made_by_the_execution_ca(stage), &stage.certificate(), 20);
         "an authority that is not listed" "certificate_refused" Some("authority_unknown"),
             |stage| stage.world.ask_of(&stage.authority("sab-rogue"), &stage.certificate(), 20);
         "another authority's chain" "certificate_refused" Some("authority_name_mismatch"),

@@ -150,6 +150,8 @@ impl Anchor {
 pub struct Trust {
     bundles: BTreeMap<TrustDomain, TrustBundle>,
     authorities: BTreeSet<SpiffeId>,
+    /// The public keys of execution CAs.
+    executions: BTreeSet<Vec<u8>>,
 }
 
 impl Trust {
@@ -162,8 +164,23 @@ impl Trust {
         Self {
             bundles: bundles.into_iter().map(|bundle| (bundle.trust_domain.clone(), bundle)).collect(),
             authorities: authorities.into_iter().collect(),
+            executions: BTreeSet::new(),
         }
     }
+
+    /// The same, without the paths that lead over one of these execution CAs, by whichever certificate of its key: a
+    /// broker holds that key, and who executes does not admit. What is no certificate is left out.
+    #[must_use]
+    pub fn without<'c>(mut self, execution_cas: impl IntoIterator<Item = &'c [u8]>) -> Self {
+        self.executions
+            .extend(execution_cas.into_iter().filter_map(|octets| public_key(&CertificateDer::from(octets))));
+        self
+    }
+}
+
+/// The public key of a CA certificate, as the path algorithm compares it.
+fn public_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    webpki::anchor_from_trusted_cert(certificate).ok().map(|anchor| anchor.subject_public_key_info.as_ref().to_vec())
 }
 
 /// An attribute certificate that a trusted authority signed: only [`authenticate`] and
@@ -309,7 +326,7 @@ fn trusted<'l, 't>(
         }
         _ => Denial::new(Reason::ChainEncoding, error.to_string()),
     })?;
-    path(&leaf, intermediates, bundle, now)?;
+    path(&leaf, intermediates, bundle, &trust.executions, now)?;
     Ok((leaf, bundle))
 }
 
@@ -333,6 +350,7 @@ fn path(
     leaf: &webpki::EndEntityCert<'_>,
     intermediates: &[Vec<u8>],
     bundle: &TrustBundle,
+    executions: &BTreeSet<Vec<u8>>,
     now: Timestamp,
 ) -> Result<(), Denial> {
     let live: Vec<&Anchor> = bundle
@@ -351,7 +369,7 @@ fn path(
     // Why the last complete path was not acceptable all the same; another one may be.
     let flaw = RefCell::new(None);
     let acceptable = |path: &webpki::VerifiedPath<'_>| {
-        acceptable(path, &live, &bundle.trust_domain).map_err(|denial| {
+        acceptable(path, &live, &bundle.trust_domain, executions).map_err(|denial| {
             flaw.replace(Some(denial));
             webpki::Error::UnknownIssuer
         })
@@ -380,8 +398,18 @@ fn path(
 }
 
 /// What the path algorithm does not look at: the intermediates' use, and how many of them the root allows.
-fn acceptable(path: &webpki::VerifiedPath<'_>, live: &[&Anchor], trust_domain: &TrustDomain) -> Result<(), Denial> {
+fn acceptable(
+    path: &webpki::VerifiedPath<'_>,
+    live: &[&Anchor],
+    trust_domain: &TrustDomain,
+    executions: &BTreeSet<Vec<u8>>,
+) -> Result<(), Denial> {
     path.intermediate_certificates().try_for_each(|ca| intermediate(&ca.der(), trust_domain))?;
+    let executes = |key: &[u8]| executions.contains(key);
+    let mut between = path.intermediate_certificates().map(|ca| public_key(&ca.der()));
+    if executes(&path.anchor().subject_public_key_info) || between.any(|key| key.is_none_or(|key| executes(&key))) {
+        return Err(Denial::new(Reason::AuthorityUntrusted, "an execution CA made the authority"));
+    }
     let count = path.intermediate_certificates().count();
     let mut anchors = live.iter().filter(|anchor| anchor.anchor == *path.anchor());
     match anchors.any(|anchor| anchor.path_length.is_none_or(|most| count <= usize::from(most))) {

@@ -101,26 +101,32 @@ impl Bundle {
         if intermediates.len() >= MAX_CHAIN {
             return Err(webpki::Error::MaximumPathDepthExceeded);
         }
-        let live = self
-            .anchors
-            .iter()
-            .filter(|anchor| (anchor.not_before.seconds()..=anchor.not_after.seconds()).contains(&now.seconds()));
-        let anchors: Vec<TrustAnchor<'_>> = live.map(|anchor| anchor.anchor.clone()).collect();
+        let valid =
+            |anchor: &&Anchor| (anchor.not_before.seconds()..=anchor.not_after.seconds()).contains(&now.seconds());
+        let live: Vec<&Anchor> = self.anchors.iter().filter(valid).collect();
+        let anchors: Vec<TrustAnchor<'_>> = live.iter().map(|anchor| anchor.anchor.clone()).collect();
         let time = UnixTime::since_unix_epoch(Duration::from_secs(now.seconds()));
-        let acceptable = |path: &VerifiedPath<'_>| self.acceptable(path);
+        let acceptable = |path: &VerifiedPath<'_>| self.acceptable(path, &live);
         EndEntityCert::try_from(leaf)?
             .verify_for_usage(ALGORITHMS, &anchors, intermediates, time, usage, None, Some(&acceptable))
             .map(drop)
     }
 
+    /// Whether the key of `certificate` is that of a certificate of this bundle.
+    pub(crate) fn has_key_of(&self, certificate: &CertificateDer<'_>) -> bool {
+        webpki::anchor_from_trusted_cert(certificate).is_ok_and(|other| {
+            self.anchors.iter().any(|it| it.anchor.subject_public_key_info == other.subject_public_key_info)
+        })
+    }
+
     /// What the path algorithm does not look at: what the intermediates are for, and how many the anchor allows.
-    fn acceptable(&self, path: &VerifiedPath<'_>) -> Result<(), webpki::Error> {
+    fn acceptable(&self, path: &VerifiedPath<'_>, live: &[&Anchor]) -> Result<(), webpki::Error> {
         for ca in path.intermediate_certificates() {
             attribute_certificate::intermediate(&ca.der(), self.trust_domain())
                 .map_err(|_| webpki::Error::UnknownIssuer)?;
         }
         let count = path.intermediate_certificates().count();
-        let mut anchors = self.anchors.iter().filter(|anchor| anchor.anchor == *path.anchor());
+        let mut anchors = live.iter().filter(|anchor| anchor.anchor == *path.anchor());
         match anchors.any(|anchor| anchor.path_length.is_none_or(|most| count <= usize::from(most))) {
             true => Ok(()),
             false => Err(webpki::Error::PathLenConstraintViolated),
@@ -139,5 +145,49 @@ impl Anchor {
             not_after,
             path_length: constraints.and_then(|(_, constraints)| constraints.path_len_constraint),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
+    use time::{Duration as Span, OffsetDateTime};
+
+    use super::*;
+
+    fn ca(name: &str, constraint: BasicConstraints, days: i64) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(constraint);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.not_before = OffsetDateTime::UNIX_EPOCH;
+        params.not_after = OffsetDateTime::UNIX_EPOCH + Span::days(days);
+        params
+    }
+
+    #[test]
+    fn a_root_that_has_ended_allows_no_longer_path_than_the_one_that_lives() {
+        let key = KeyPair::generate().unwrap();
+        let narrow = ca("root", BasicConstraints::Constrained(0), 100);
+        let issuer = Issuer::from_params(&narrow, &key);
+        let between = KeyPair::generate().unwrap();
+        let below = ca("below", BasicConstraints::Unconstrained, 100);
+        let intermediate = below.signed_by(&between, &issuer).unwrap();
+        let mut leaf = CertificateParams::default();
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.subject_alt_names = vec![SanType::URI("spiffe://example.org/one".try_into().unwrap())];
+        leaf.not_before = OffsetDateTime::UNIX_EPOCH;
+        let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &Issuer::from_params(&below, &between)).unwrap();
+        // The same name and key, with more to allow, until day 10.
+        let wide = ca("root", BasicConstraints::Unconstrained, 10).self_signed(&key).unwrap();
+        let narrow = narrow.self_signed(&key).unwrap();
+        let bundle = [narrow.der().to_vec(), wide.der().to_vec()];
+        let bundle = Bundle::from_der(&TrustDomain::new("example.org").unwrap(), &bundle).unwrap();
+        let verify = |day: u64| {
+            let now = Timestamp::from_seconds(day * 24 * 3600).unwrap();
+            bundle.verify(leaf.der(), &[intermediate.der().clone()], now, KeyUsage::client_auth())
+        };
+        verify(5).unwrap();
+        assert_eq!(verify(50).unwrap_err(), webpki::Error::PathLenConstraintViolated);
     }
 }

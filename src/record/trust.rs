@@ -20,9 +20,12 @@ struct Wire {
     schema: String,
     authorities: BTreeSet<spiffe_id::Text>,
     bundles: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    execution_cas: Vec<String>,
 }
 
-/// The artefact of what is trusted: `authorities`, and each trust domain with the DER of its CA certificates.
+/// The artefact of what is trusted: `authorities`, each trust domain with the DER of its CA certificates, and the DER of
+/// the execution CAs, which are not.
 ///
 /// Made once for each configuration, and cloned for each decision.
 ///
@@ -31,18 +34,23 @@ struct Wire {
 pub fn trust_artefact<'t>(
     bundles: impl IntoIterator<Item = (&'t TrustDomain, &'t [Vec<u8>])>,
     authorities: impl IntoIterator<Item = &'t SpiffeId>,
+    execution_cas: &[Vec<u8>],
 ) -> Result<Artefact, InvalidDraft> {
     let authorities: BTreeSet<String> = authorities.into_iter().map(ToString::to_string).collect();
     let bundles = bundles.into_iter().map(|(domain, certificates)| {
         let certificates: BTreeSet<String> = certificates.iter().map(|der| Base64::encode_string(der)).collect();
         (domain.to_string(), certificates.into_iter().map(Json::from).collect::<Json>())
     });
-    let json = Json::object([
+    let mut fields = vec![
         ("schema", Json::from(SCHEMA)),
         ("authorities", authorities.into_iter().map(Json::from).collect()),
         ("bundles", Json::object(bundles)),
-    ]);
-    Artefact::new(media::TRUST, json.to_canonical().into_bytes())
+    ];
+    if !execution_cas.is_empty() {
+        let execution_cas: BTreeSet<String> = execution_cas.iter().map(|der| Base64::encode_string(der)).collect();
+        fields.push(("execution_cas", execution_cas.into_iter().map(Json::from).collect()));
+    }
+    Artefact::new(media::TRUST, Json::object(fields).to_canonical().into_bytes())
 }
 
 /// Reads what [`trust_artefact`] made.
@@ -55,12 +63,17 @@ pub fn restore_trust(octets: &[u8]) -> Result<Trust, String> {
     if wire.schema != SCHEMA {
         return Err(format!("`schema` is not `{SCHEMA}`"));
     }
+    let decoded = |certificates: &[String]| {
+        let certificates = certificates.iter().map(|text| Base64::decode_vec(text)).collect::<Result<Vec<_>, _>>();
+        certificates.map_err(|_| "a certificate is not base64".to_owned())
+    };
     let bundle = |(domain, certificates): (&String, &Vec<String>)| {
         let domain = TrustDomain::new(domain).map_err(|error| error.to_string())?;
-        let certificates = certificates.iter().map(|text| Base64::decode_vec(text)).collect::<Result<Vec<_>, _>>();
-        let certificates = certificates.map_err(|_| "a certificate is not base64".to_owned())?;
+        let certificates = decoded(certificates)?;
         TrustBundle::from_der(domain, &certificates).map_err(|error| error.to_string())
     };
     let bundles = wire.bundles.iter().map(bundle).collect::<Result<Vec<_>, _>>()?;
-    Ok(Trust::new(bundles, wire.authorities.into_iter().map(|id| id.0)))
+    let execution_cas = decoded(&wire.execution_cas)?;
+    let trust = Trust::new(bundles, wire.authorities.into_iter().map(|id| id.0));
+    Ok(trust.without(execution_cas.iter().map(Vec::as_slice)))
 }

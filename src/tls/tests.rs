@@ -277,6 +277,23 @@ async fn i5_only_the_execution_ca_makes_execution_identities() {
 }
 
 /// What a client of TLS 1.2 says first; the library's own client cannot speak it here.
+#[tokio::test]
+async fn i5_the_key_of_the_execution_ca_speaks_for_nobody_else_by_whatever_certificate() {
+    let pki = Pki::new();
+    for name in ["execution", "another name"] {
+        // The same key, certified once more: this certificate is not in the execution bundle.
+        let params = ca_params(name, "example.org");
+        let again = params.signed_by(pki.execution.key(), &pki.root).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let issuer = rcgen::Issuer::from_params(&params, pki.execution.key());
+        let leaf = leaf_params(CLIENT).signed_by(&key, &issuer).unwrap();
+        let svid = Svid::new(&[leaf.der().to_vec(), again.der().to_vec()], key.serialized_der()).unwrap();
+        let client = fixed(Identity::new(svid, [pki.bundle()]));
+        let server = pki.server();
+        assert!(refused(&server, client_of(&client)).await.contains("alert"), "{name}");
+    }
+}
+
 fn hello_of_tls12() -> Vec<u8> {
     let extensions = [
         &[0, 10, 0, 6, 0, 4, 0, 29, 0, 23][..], // supported_groups: x25519, secp256r1

@@ -29,8 +29,8 @@ struct Unexpected(SpiffeId);
 /// Verifies a chain by what `identity` trusts.
 ///
 /// A chain with the path of an execution identity is held against the execution CA first. Any other is held against the
-/// bundle of its trust domain, where the execution CA issues nothing: its key is the broker's, who could otherwise
-/// appear as anybody.
+/// bundle of its trust domain, where the execution CA issues nothing, whichever of its certificates is shown: its key is
+/// the broker's, who could otherwise appear as anybody.
 fn verify(
     identity: &Identity,
     leaf: &CertificateDer<'_>,
@@ -49,7 +49,8 @@ fn verify(
         return Ok(Peer { leaf: read, issued: Issued::ExecutionCa });
     }
     let bundle = identity.bundle(read.id.trust_domain()).ok_or(CertificateError::UnknownIssuer)?;
-    let others: Vec<_> = intermediates.iter().filter(|it| !is_in(execution, it)).cloned().collect();
+    let is_execution_ca = |it: &&CertificateDer<'_>| execution.is_some_and(|bundle| bundle.has_key_of(it));
+    let others: Vec<_> = intermediates.iter().filter(|it| !is_execution_ca(it)).cloned().collect();
     bundle.verify(leaf, &others, now, usage).map_err(|error| match error {
         webpki::Error::CertExpired { .. } => CertificateError::Expired.into(),
         webpki::Error::CertNotValidYet { .. } => CertificateError::NotValidYet.into(),
@@ -57,11 +58,6 @@ fn verify(
         error => other(error),
     })?;
     Ok(Peer { leaf: read, issued: Issued::Bundle })
-}
-
-fn is_in(bundle: Option<&Bundle>, certificate: &CertificateDer<'_>) -> bool {
-    let certificates = bundle.into_iter().flat_map(Bundle::certificates);
-    certificates.into_iter().any(|other| other.as_slice() == certificate.as_ref())
 }
 
 fn other(error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -73,7 +73,7 @@ impl World {
         let roots = vec![pki.root.der().to_vec()];
         let domain = id(AUTHORITY).trust_domain().clone();
         let bundle = TrustBundle::from_der(domain.clone(), &roots).unwrap();
-        let trust_artefact = record::trust_artefact([(&domain, &roots[..])], [&id(AUTHORITY)]).unwrap();
+        let trust_artefact = record::trust_artefact([(&domain, &roots[..])], [&id(AUTHORITY)], &[]).unwrap();
         let statement = EpochStatement::new(EpochParts {
             authority: id(AUTHORITY),
             sequence: 12,
