@@ -19,9 +19,7 @@ use seb::epoch::{EpochParts, EpochStatement, Revoked};
 use seb::identity::embedded::{Domain, EmbeddedIssuer, Grant};
 use seb::identity::{ExecutionIdentity, Issuer};
 use seb::reason::{Denial, Reason};
-use seb::target::kubernetes::{
-    CertificateFiles, Exchange, Kubernetes as Driver, ReaderIdentity, Requester, ServiceAccount, Settings,
-};
+use seb::target::kubernetes::{CertificateFiles, Exchange, Kubernetes as Driver, ReaderIdentity, Requester, Settings};
 use seb::target::{Evidence, Fence, Performed, Target};
 use seb::timestamp::Timestamp;
 use serde_json::{Value, json};
@@ -312,7 +310,7 @@ fn driver(address: &str, cluster: &Kubernetes, folder: &Folder, service_account:
         reader: ReaderIdentity::Certificate(reader),
     };
     let exchange = Exchange::ProjectedToken {
-        service_account: ServiceAccount { namespace: "seb-system".to_owned(), name: service_account.to_owned() },
+        service_account: format!("seb-system/{service_account}").parse().unwrap(),
         audience: None,
         requester: Requester::TokenFile(folder.join("token")),
     };

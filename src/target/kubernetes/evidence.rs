@@ -26,7 +26,8 @@ pub(super) fn of(terms: &Terms, plan: &Plan, object: Option<&Object>, now: Times
     let mutation = terms.mutation_id();
     let version = object.and_then(Object::version);
     let shown = version.as_ref().map_or("none", Version::as_str);
-    if object.and_then(Object::mutation) == Some(mutation.as_str()) {
+    let carried = plan.annotation().zip(object).and_then(|(annotation, object)| object.mutation(annotation));
+    if carried == Some(mutation.as_str()) {
         // Others may have written since: the version right after it is not known.
         let detail = format!("at {now} the object at version {shown} carried the mutation's id");
         return Evidence::Applied { version: None, detail };
