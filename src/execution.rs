@@ -105,6 +105,9 @@ pub enum Grade {
 }
 
 impl Grade {
+    /// All grades.
+    pub const ALL: [Self; 3] = [Self::Atomic, Self::Bounded, Self::DetectOnly];
+
     /// The name in records and output.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -168,6 +171,9 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Precondition, Self::Forbidden, Self::Invalid, Self::TooLate];
+
     /// The name in records and output.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::broker::{Broker, Refused};
-use crate::decision::Terms;
+use crate::broker::{Broker, Decided, Refused};
 use crate::execution::{Outcome, settle};
-use crate::record;
+use crate::record::{self, Statement};
 use crate::store::{Execution, Store, StoreError};
+use crate::telemetry::{Causes, log};
 
 /// How many executions are settled at the same time.
 const TOGETHER: usize = 16;
@@ -65,35 +65,39 @@ async fn attempt<S: Store>(broker: &Arc<Broker<S>>, execution: Execution) -> Res
         }
         settled => return settled,
     };
-    tracing::error!(mutation = %execution.mutation_id, %error, "an open execution cannot be settled; tried again");
+    let (mutation, error) = (&execution.mutation_id, Causes(&error));
+    log!(SettlingFailed, %mutation, %error, "an open execution cannot be settled; tried again");
     Ok(false)
 }
 
 /// Whether the execution is settled now.
 async fn one<S: Store>(broker: &Arc<Broker<S>>, execution: &Execution) -> Result<bool, Refused> {
-    let outcome = match decided(broker, execution).await? {
+    let decided = decided(broker, execution).await?;
+    let outcome = match &decided.terms {
         Ok(terms) => {
             let Some(target) = broker.target(terms.call().target_name()) else {
-                tracing::warn!(mutation = %execution.mutation_id, "an open execution is of a target that is not configured");
+                let mutation = &execution.mutation_id;
+                log!(SettlingWithoutTarget, %mutation, "an open execution is of a target that is not configured");
                 return Ok(false);
             };
-            let Some(outcome) = settle(target.evidence(&terms).await) else { return Ok(false) };
+            let Some(outcome) = settle(target.evidence(terms).await) else { return Ok(false) };
             outcome
         }
         Err(problem) => Outcome::indeterminate(format!("its decision cannot be derived again: {problem}")),
     };
-    broker.settle(execution, &outcome).await?;
+    broker.settle(execution, &decided, &outcome).await?;
     Ok(true)
 }
 
-/// The terms of what was decided, derived again from the record. They permit nothing.
-async fn decided<S: Store>(broker: &Arc<Broker<S>>, execution: &Execution) -> Result<Result<Terms, String>, Refused> {
+/// What was decided, derived again from the record. It permits nothing.
+async fn decided<S: Store>(broker: &Arc<Broker<S>>, execution: &Execution) -> Result<Decided, Refused> {
+    let unusable = |problem| Decided { terms: Err(problem), resource: None, trace: None };
     let Some(stored) = broker.store().record(execution.decision).await? else {
-        return Ok(Err("the record is gone".to_owned()));
+        return Ok(unusable("the record is gone".to_owned()));
     };
-    let statement = match record::Statement::from_envelope(&stored.envelope) {
+    let statement = match Statement::from_envelope(&stored.envelope) {
         Ok(statement) => statement,
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(error) => return Ok(unusable(error.to_string())),
     };
     let mut artefacts = BTreeMap::new();
     for reference in &statement.artefacts {
@@ -101,11 +105,13 @@ async fn decided<S: Store>(broker: &Arc<Broker<S>>, execution: &Execution) -> Re
             artefacts.insert(reference.digest, artefact.octets().to_vec());
         }
     }
-    Ok(match record::permitted(&statement, &mut |digest| artefacts.get(digest).cloned()) {
+    let terms = match record::permitted(&statement, &mut |digest| artefacts.get(digest).cloned()) {
         Ok(Some(terms)) => Ok(terms),
         Ok(None) => Err("it permitted nothing".to_owned()),
         Err(error) => Err(error.to_string()),
-    })
+    };
+    let trace = record::decided(&statement).trace;
+    Ok(Decided { terms, resource: statement.about.resource, trace })
 }
 
 #[cfg(test)]
@@ -129,6 +135,7 @@ mod tests {
     use crate::record::{Artefact, media};
     use crate::store::fake::{Fake, Fault};
     use crate::store::{Claim, UseKey};
+    use crate::telemetry::{BrokerMetrics, Registry};
 
     /// A broker over `store`, without targets.
     async fn broker(store: &Arc<Fake>) -> Arc<Broker<Fake>> {
@@ -148,6 +155,7 @@ mod tests {
             trusted: watch::channel(trusted).1,
             ceilings: Arc::new(Ceilings::default()),
             clock: Clock::system(),
+            metrics: BrokerMetrics::register(&mut Registry::new("seb")),
             concurrency: 1,
         });
         Arc::new(broker.unwrap())
@@ -169,7 +177,7 @@ mod tests {
             agent_rate: None,
             authority_rate: None,
         };
-        store.decide(allow(certificate, 1, 1), claim).await.unwrap();
+        let _ = store.decide(allow(certificate, 1, 1), claim).await.unwrap();
         certificate
     }
 

@@ -49,6 +49,11 @@ pub trait Issuer: Send + Sync {
 
     /// Makes the identity that was planned.
     fn mint(&self, plan: Plan) -> BoxFuture<'_, Result<ExecutionIdentity, MintError>>;
+
+    /// The end of the certificate of the CA that mints here; none where it mints elsewhere.
+    fn ends(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// No execution identity could be made.

@@ -21,6 +21,7 @@ mod execution;
 mod files;
 pub mod folder;
 mod form;
+mod kept;
 mod leaf;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub use bundle::Bundle;
 pub use execution::{BACKDATE, EXECUTION_PATH, ExecutionIdentity, Issuer, MintError, Plan, execution_id, mutation_of};
 pub use files::FileError;
 pub use form::{Form, InvalidAudiences, JwtSvid, MAX_AUDIENCE_OCTETS, MAX_AUDIENCES, WrongForm};
+pub use kept::{KeptKeyError, kept_key};
 pub use leaf::{InvalidLeaf, Leaf, Serial};
 
 /// The identity of this process as it is now: look at it for each use, and keep no copy.

@@ -116,6 +116,14 @@ impl Sqlite {
         self.writer.write(op).await
     }
 
+    /// What is damaged is not written to any more, whoever found it.
+    fn seen<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Corrupt { path, detail }) = &read {
+            self.writer.damaged(StoreError::Corrupt { path: path.clone(), detail: detail.clone() });
+        }
+        read
+    }
+
     /// The writer answered something else than was asked: it cannot be relied on.
     fn confused(&self) -> StoreError {
         StoreError::Stopped { path: self.path().to_owned(), cause: None }
@@ -152,7 +160,7 @@ impl Store for Sqlite {
     }
 
     async fn uses(&self, certificate: Digest) -> Result<Uses, StoreError> {
-        self.reader.uses(certificate).await
+        self.seen(self.reader.uses(certificate).await)
     }
 
     async fn rates(
@@ -162,39 +170,39 @@ impl Store for Sqlite {
         windows: Windows,
         now: Timestamp,
     ) -> Result<Rates, StoreError> {
-        self.reader.rates(agent, authority, windows, now).await
+        self.seen(self.reader.rates(agent, authority, windows, now).await)
     }
 
     async fn find(&self, certificate: Digest, use_key: &UseKey) -> Result<Option<Execution>, StoreError> {
-        self.reader.find(certificate, use_key).await
+        self.seen(self.reader.find(certificate, use_key).await)
     }
 
     async fn execution(&self, mutation: &MutationId) -> Result<Option<Execution>, StoreError> {
-        self.reader.execution(mutation).await
+        self.seen(self.reader.execution(mutation).await)
     }
 
     async fn open_executions(&self, after: u64) -> Result<Vec<Execution>, StoreError> {
-        self.reader.open_executions(after).await
+        self.seen(self.reader.open_executions(after).await)
     }
 
     async fn epoch(&self, authority: &SpiffeId) -> Result<Option<EpochMark>, StoreError> {
-        self.reader.epoch(authority).await
+        self.seen(self.reader.epoch(authority).await)
     }
 
     async fn head(&self) -> Result<Option<Head>, StoreError> {
-        self.reader.head().await
+        self.seen(self.reader.head().await)
     }
 
     async fn records(&self, query: Query) -> Result<Vec<Record>, StoreError> {
-        self.reader.records(query).await
+        self.seen(self.reader.records(query).await)
     }
 
     async fn record(&self, number: u64) -> Result<Option<Record>, StoreError> {
-        self.reader.record(number).await
+        self.seen(self.reader.record(number).await)
     }
 
     async fn artefact(&self, digest: Digest) -> Result<Option<Artefact>, StoreError> {
-        self.reader.artefact(digest).await
+        self.seen(self.reader.artefact(digest).await)
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {

@@ -19,6 +19,7 @@ use super::{Options, load};
 use crate::digest::Digest;
 use crate::store::StoreError;
 use crate::store::ledger::{Done, Op, weight};
+use crate::telemetry::{Causes, log};
 
 /// The most writes of one transaction.
 const BATCH: usize = 256;
@@ -46,6 +47,8 @@ struct Pending {
 
 enum Message {
     Write(Box<Pending>),
+    /// A reader found the database damaged: nothing more is written to it.
+    Damaged(StoreError),
     Close(oneshot::Sender<()>),
 }
 
@@ -123,6 +126,12 @@ impl Writer {
         }
     }
 
+    /// Writes nothing more: a reader found this.
+    pub(super) fn damaged(&self, error: StoreError) {
+        // A thread that has ended writes nothing either.
+        let _ = self.queue.send(Message::Damaged(error));
+    }
+
     pub(super) async fn close(&self) {
         let (closed, done) = oneshot::channel();
         if self.queue.send(Message::Close(closed)).is_ok() {
@@ -180,7 +189,7 @@ enum Failure {
 impl Log {
     async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
         let mut closing = None;
-        while closing.is_none() {
+        'log: while closing.is_none() {
             let first = match timeout(TRIAL, messages.recv()).await {
                 Ok(Some(first)) => first,
                 Ok(None) => break,
@@ -197,6 +206,11 @@ impl Log {
             while let Some(message) = next.take() {
                 match message {
                     Message::Write(pending) => batch.push(*pending),
+                    Message::Damaged(error) => {
+                        let error = self.fatal(batch, error);
+                        self.stop(error);
+                        break 'log;
+                    }
                     Message::Close(closed) => closing = Some(closed),
                 }
                 if closing.is_none() && batch.len() < BATCH {
@@ -223,7 +237,7 @@ impl Log {
     /// Whoever asks from now on is told.
     fn stop(&self, error: StoreError) {
         let error = Arc::new(error);
-        tracing::error!(%error, "the store has stopped");
+        log!(StoreStopped, error = %Causes(error.as_ref()), "the store has stopped");
         self.condition.send_replace(Some(Arc::clone(&error)));
         let _ = self.stopped.set(error);
     }

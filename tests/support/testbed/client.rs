@@ -27,7 +27,7 @@ pub const APPLY: &str = "application/apply-patch+yaml";
 pub struct Client {
     address: String,
     tls: Arc<ClientConfig>,
-    bearer: Option<String>,
+    headers: Vec<(String, String)>,
 }
 
 impl Client {
@@ -46,12 +46,19 @@ impl Client {
                 config.with_client_auth_cert(chain, key).unwrap()
             }
         };
-        Self { address: address.to_owned(), tls: Arc::new(tls), bearer: None }
+        Self { address: address.to_owned(), tls: Arc::new(tls), headers: Vec::new() }
     }
 
     /// The same with a bearer token.
     pub fn with_bearer(&self, token: &str) -> Self {
-        Self { bearer: Some(token.to_owned()), ..self.clone() }
+        self.with_header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// The same with one more header field.
+    pub fn with_header(&self, name: &str, value: &str) -> Self {
+        let mut client = self.clone();
+        client.headers.push((name.to_owned(), value.to_owned()));
+        client
     }
 
     /// The same server at another address.
@@ -67,7 +74,7 @@ impl Client {
         let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(Connection { sender, host: self.address.clone(), bearer: self.bearer.clone() })
+        Ok(Connection { sender, host: self.address.clone(), headers: self.headers.clone() })
     }
 
     /// Sends one request; the status, and the JSON of the answer (a string, if it is not JSON).
@@ -107,7 +114,7 @@ impl Client {
 pub struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     host: String,
-    bearer: Option<String>,
+    headers: Vec<(String, String)>,
 }
 
 impl Connection {
@@ -120,8 +127,8 @@ impl Connection {
         body: &Value,
     ) -> anyhow::Result<(StatusCode, Value)> {
         let mut request = Request::builder().method(method).uri(path).header("host", &self.host);
-        if let Some(token) = &self.bearer {
-            request = request.header("authorization", format!("Bearer {token}"));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
         }
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let request = request.header("content-type", media_type).body(Full::new(Bytes::from(body)))?;

@@ -95,8 +95,10 @@ impl Kubernetes {
     }
 
     async fn start_controllers(&mut self) {
+        let pair = self.authority.client("system:kube-controller-manager", None);
+        self.write_kubeconfig("controllers", &pair);
         let arguments = [
-            "--kubeconfig=admin.kubeconfig",
+            "--kubeconfig=controllers.kubeconfig",
             "--service-account-private-key-file=service-accounts-key.pem",
             "--root-ca-file=authority.pem",
             "--use-service-account-credentials",

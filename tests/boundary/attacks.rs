@@ -1,0 +1,397 @@
+//! The attacks of the table, carried out.
+
+use std::time::{Duration, Instant};
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::testbed::client::{APPLY, Client, MERGE};
+use crate::testbed::awaited;
+use crate::world::{
+    AUDIENCE, Answer, BINDINGS, CHECKOUT, Execution, MARK, World, annotates, annotation, asks, binding, config_map, deployment, owned_by, pod,
+};
+
+const PATCH: &str = "urn:seb:call:UPDATE:apps/deployments:shop/checkout";
+const SCALE: &str = "urn:seb:call:UPDATE:apps/deployments/scale:shop/checkout";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/shop/deployments";
+const PODS: &str = "/api/v1/namespaces/shop/pods";
+const COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
+const COLLECTOR_PATH: &str = "/api/v1/namespaces/kube-system/serviceaccounts/generic-garbage-collector";
+const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
+
+/// Tries the attack of this name: the answer.
+pub async fn attempt(world: &World, name: &str) -> Answer {
+    let masters = &world.masters;
+    match name {
+        "agent" => {
+            let token = world.spire.mint_jwt("agent/planner", &[AUDIENCE, PATCH], "60s").await;
+            annotates(&world.cluster.anonymous().with_bearer(&token), CHECKOUT).await
+        }
+        "no-call" => world.execution_for(&[], "60s").await.marks(CHECKOUT).await,
+        "two-calls" => {
+            let other = "urn:seb:call:UPDATE:apps/deployments:shop/cart";
+            world.execution_for(&[PATCH, other], "60s").await.marks(CHECKOUT).await
+        }
+        "long-token" => world.execution_for(&[PATCH], "1h").await.marks(CHECKOUT).await,
+        "unmarked" => annotates(&world.execution(PATCH).await.client, CHECKOUT).await,
+        "expired" => expired(world).await,
+        "cluster-admin" => annotates(&world.cluster_admin, CHECKOUT).await,
+        "masters-create" => masters.post(DEPLOYMENTS, &deployment("another")).await,
+        "impersonated-user" => annotates(&impersonating(masters, "clerk", &["system:masters"], &[]), CHECKOUT).await,
+        name if name.starts_with("masters") => as_masters(masters, name).await,
+        "impersonated-executor" => {
+            annotates(&impersonating(masters, EXECUTOR, &["seb:executors"], &[]), CHECKOUT).await
+        }
+        "certificate-executor" => annotates(&world.cluster.user(EXECUTOR, Some("seb:executors")), CHECKOUT).await,
+        "forged-call" => {
+            let forged = impersonating(masters, EXECUTOR, &["seb:executors"], &[("seb.dev%2fcall", PATCH)]);
+            forged.patch(CHECKOUT, MERGE, &json!({ "metadata": { "annotations": { MARK: "forged" } } })).await
+        }
+        "same-call" => {
+            let execution = world.execution(PATCH).await;
+            let (status, answer) = execution.marks(CHECKOUT).await;
+            assert_eq!(status, StatusCode::OK, "the first use: {answer}");
+            let body = json!({ "spec": { "replicas": 7 } });
+            execution.client.patch(CHECKOUT, MERGE, &execution.marked(body)).await
+        }
+        "same-scale" => {
+            let Execution { client, .. } = world.execution(SCALE).await;
+            let path = format!("{CHECKOUT}/scale");
+            let (status, answer) = client.patch(&path, MERGE, &scaled(3)).await;
+            assert_eq!(status, StatusCode::OK, "the first use: {answer}");
+            client.patch(&path, MERGE, &scaled(2)).await
+        }
+        "other-object" | "unnamed-object" | "other-verb" | "other-subresource" | "other-namespace"
+        | "collection-token" => with_token_for_another(world, name).await,
+        "ephemeral-container" | "exec" | "attach" | "port-forward" | "pod-proxy" | "eviction" | "own-pod"
+        | "replica-set" | "node-proxy" => on_workloads(world, name).await,
+        "owner" | "finalizer" | "owned" | "namespace" | "cluster-object" | "cluster-collection" => {
+            on_metadata(world, name).await
+        }
+        "controller-token" | "controller-certificate" | "controller-secret" | "forged-controller"
+        | "certificate-approval" => as_controller(world, name).await,
+        "grant-executors" | "grant-impersonation" | "grant-wide" | "own-role" | "own-namespace" | "own-exec"
+        | "broker-token" => on_grants(world, name).await,
+        "mutating-policy" | "mutating-webhook" | "delete-binding" | "delete-bindings" | "change-policy" => {
+            on_admission(masters, name).await
+        }
+        _ => on_executors(world, name).await,
+    }
+}
+
+const EXECUTOR: &str = "seb:spiffe://example.org/seb/execution/forged";
+
+/// The same client, as somebody else.
+fn impersonating(client: &Client, user: &str, groups: &[&str], extra: &[(&str, &str)]) -> Client {
+    let mut client = client.with_header("impersonate-user", user);
+    for group in groups {
+        client = client.with_header("impersonate-group", group);
+    }
+    for (key, value) in extra {
+        client = client.with_header(&format!("impersonate-extra-{key}"), value);
+    }
+    client
+}
+
+async fn as_masters(masters: &Client, name: &str) -> Answer {
+    match name {
+        "masters" => masters.patch(CHECKOUT, MERGE, &json!({ "spec": { "replicas": 7 } })).await,
+        "masters-dry-run" => masters.patch(&format!("{CHECKOUT}?dryRun=All"), MERGE, &annotation()).await,
+        "masters-apply" => {
+            let path = format!("{CHECKOUT}?fieldManager=root&force=true");
+            masters.patch(&path, APPLY, &deployment("checkout")).await
+        }
+        "masters-delete" => masters.delete(CHECKOUT).await,
+        "masters-scale" => {
+            masters.patch(&format!("{CHECKOUT}/scale"), MERGE, &json!({ "spec": { "replicas": 7 } })).await
+        }
+        "masters-status" => {
+            masters.patch(&format!("{CHECKOUT}/status"), MERGE, &json!({ "status": { "replicas": 7 } })).await
+        }
+        "masters-collection" => masters.delete(DEPLOYMENTS).await,
+        _ => panic!("nobody wrote `{name}`"),
+    }
+}
+
+async fn with_token_for_another(world: &World, name: &str) -> Answer {
+    let call = if name == "collection-token" { "urn:seb:call:DELETE:apps/deployments:shop/" } else { PATCH };
+    let execution = world.execution(call).await;
+    match name {
+        "other-object" => execution.marks(&format!("{DEPLOYMENTS}/cart")).await,
+        "unnamed-object" => execution.marks(&format!("{DEPLOYMENTS}/other")).await,
+        "other-verb" => execution.client.delete(CHECKOUT).await,
+        "other-subresource" => {
+            execution.client.patch(&format!("{CHECKOUT}/scale"), MERGE, &json!({ "spec": { "replicas": 7 } })).await
+        }
+        "other-namespace" => execution.marks("/apis/apps/v1/namespaces/stock/deployments/checkout").await,
+        "collection-token" => execution.client.delete(DEPLOYMENTS).await,
+        _ => panic!("nobody wrote `{name}`"),
+    }
+}
+
+/// Uses a token until it is refused, long after its life; how long it went on is printed.
+async fn expired(world: &World) -> Answer {
+    let execution = world.execution_for(&[PATCH], "5s").await;
+    let minted = Instant::now();
+    let (status, answer) = execution.marks(CHECKOUT).await;
+    assert_eq!(status, StatusCode::OK, "while it lives: {answer}");
+    let answer = awaited("the end of a token", async || {
+        let answer = execution.marks(CHECKOUT).await;
+        if answer.0 == StatusCode::UNAUTHORIZED { Ok(answer) } else { Err(answer) }
+    })
+    .await;
+    let after = minted.elapsed();
+    println!("a token of 5 s was refused {} ms after it was made", after.as_millis());
+    assert!(after < Duration::from_secs(5 + 10 + 5), "the API server's cache keeps it for 10 s at most, not {after:?}");
+    answer
+}
+
+async fn on_workloads(world: &World, name: &str) -> Answer {
+    let masters = &world.masters;
+    let path = format!("{PODS}/{}", world.pod("checkout").await);
+    match name {
+        "ephemeral-container" => {
+            let container = json!({ "name": "try", "image": "example.org/shell:1" });
+            let body = json!({ "spec": { "ephemeralContainers": [container] } });
+            masters.patch(&format!("{path}/ephemeralcontainers"), STRATEGIC, &body).await
+        }
+        "exec" => masters.post(&format!("{path}/exec?command=id&stdout=true"), &Value::Null).await,
+        "attach" => masters.post(&format!("{path}/attach?stdout=true"), &Value::Null).await,
+        "port-forward" => masters.post(&format!("{path}/portforward?ports=80"), &Value::Null).await,
+        "pod-proxy" => masters.get(&format!("{path}/proxy/")).await,
+        "eviction" => {
+            let name = path.rsplit('/').next().unwrap();
+            let body = json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": name } });
+            masters.post(&format!("{path}/eviction"), &body).await
+        }
+        "own-pod" => masters.post(PODS, &pod("own", "default")).await,
+        "replica-set" => {
+            let (_, sets) = masters.get("/apis/apps/v1/namespaces/shop/replicasets?labelSelector=app%3Dcheckout").await;
+            let set = sets["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+            let path = format!("/apis/apps/v1/namespaces/shop/replicasets/{set}");
+            masters.patch(&path, MERGE, &json!({ "spec": { "replicas": 7 } })).await
+        }
+        "node-proxy" => {
+            let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "one" } });
+            drop(masters.post("/api/v1/nodes", &node).await);
+            masters.post("/api/v1/nodes/one/proxy/run/shop/checkout/main?cmd=id", &Value::Null).await
+        }
+        _ => panic!("nobody wrote `{name}`"),
+    }
+}
+
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+
+async fn on_metadata(world: &World, name: &str) -> Answer {
+    let masters = &world.masters;
+    match name {
+        "owner" => {
+            let (_, owner) = masters.post("/api/v1/namespaces/shop/configmaps", &config_map("mine")).await;
+            let body = json!({ "metadata": { "ownerReferences": owned_by(&owner) } });
+            masters.patch(CHECKOUT, MERGE, &body).await
+        }
+        "finalizer" => {
+            let body = json!({ "metadata": { "finalizers": ["example.org/keep"] } });
+            masters.patch(CHECKOUT, MERGE, &body).await
+        }
+        "owned" => {
+            let (status, answer) = masters.delete("/api/v1/namespaces/shop/configmaps/owner").await;
+            assert_eq!(status, StatusCode::OK, "{answer}");
+            awaited("the end of what it owned", async || {
+                let answer = masters.get(&format!("{DEPLOYMENTS}/owned")).await;
+                if answer.0 == StatusCode::NOT_FOUND { Ok((StatusCode::OK, answer.1)) } else { Err(answer) }
+            })
+            .await
+        }
+        "namespace" => masters.delete("/api/v1/namespaces/shop").await,
+        "cluster-object" => masters.delete(&format!("{BINDINGS}/oncall")).await,
+        "cluster-collection" => masters.delete(BINDINGS).await,
+        _ => panic!("nobody wrote `{name}`"),
+    }
+}
+
+async fn as_controller(world: &World, name: &str) -> Answer {
+    let masters = &world.masters;
+    match name {
+        "controller-token" => masters.post(&format!("{COLLECTOR_PATH}/token"), &token_request(600)).await,
+        "controller-certificate" => {
+            let certified = world.cluster.user(COLLECTOR, Some("system:serviceaccounts:kube-system"));
+            certified.delete(&format!("{DEPLOYMENTS}/cart")).await
+        }
+        "controller-secret" => masters.post("/api/v1/namespaces/kube-system/secrets", &lasting_token("generic-garbage-collector")).await,
+        "forged-controller" => {
+            let extra = [("authentication.kubernetes.io%2fcredential-id", "JTI=forged")];
+            let forged = impersonating(masters, COLLECTOR, &["system:serviceaccounts", "system:authenticated"], &extra);
+            forged.delete(&format!("{DEPLOYMENTS}/other")).await
+        }
+        "certificate-approval" => approval(world).await,
+        _ => panic!("nobody wrote `{name}`"),
+    }
+}
+
+/// Asks for a certificate in another's name, and approves it.
+async fn approval(world: &World) -> Answer {
+    use base64ct::{Base64, Encoding};
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, COLLECTOR);
+    let request = params.serialize_request(&key).unwrap().pem().unwrap();
+    let body = json!({
+        "apiVersion": "certificates.k8s.io/v1",
+        "kind": "CertificateSigningRequest",
+        "metadata": { "name": "try" },
+        "spec": {
+            "request": Base64::encode_string(request.as_bytes()),
+            "signerName": "kubernetes.io/kube-apiserver-client",
+            "usages": ["client auth"],
+        },
+    });
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let (status, mut made) = world.masters.post(path, &body).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    made["status"]["conditions"] = json!([{ "type": "Approved", "status": "True", "reason": "Try", "message": "" }]);
+    world.masters.put(&format!("{path}/try/approval"), &made).await
+}
+
+async fn on_grants(world: &World, name: &str) -> Answer {
+    let (admin, masters) = (&world.cluster_admin, &world.masters);
+    match name {
+        "grant-executors" => admin.post(BINDINGS, &binding("try", "view", "Group", "seb:executors")).await,
+        "grant-impersonation" => {
+            let rule = json!({ "apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"] });
+            let role = json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+                "metadata": { "name": "try" }, "rules": [rule],
+            });
+            admin.post("/apis/rbac.authorization.k8s.io/v1/clusterroles", &role).await
+        }
+        "grant-wide" => admin.post(BINDINGS, &binding("try", "cluster-admin", "User", "friend")).await,
+        "own-role" => {
+            admin.delete("/apis/rbac.authorization.k8s.io/v1/namespaces/shop/roles/seb-executor-shop").await
+        }
+        "own-namespace" => admin.post("/api/v1/namespaces/seb-system/pods", &pod("try", "seb-broker")).await,
+        "own-exec" => {
+            awaited("the broker's pod", async || {
+                let path = "/api/v1/namespaces/seb-system/pods/seb-broker-0";
+                let answer = admin.get(path).await;
+                if answer.0 == StatusCode::OK { Ok(()) } else { Err(answer) }
+            })
+            .await;
+            let path = "/api/v1/namespaces/seb-system/pods/seb-broker-0/exec?command=id&stdout=true";
+            admin.post(path, &Value::Null).await
+        }
+        "broker-token" => {
+            let path = "/api/v1/namespaces/seb-system/serviceaccounts/seb-broker/token";
+            masters.post(path, &token_request(600)).await
+        }
+        _ => panic!("nobody wrote `{name}`"),
+    }
+}
+
+/// Only tried out, so that what nothing refuses does no harm.
+async fn on_admission(masters: &Client, name: &str) -> Answer {
+    let dry = |path: &str| format!("{ADMISSION}/{path}?dryRun=All");
+    match name {
+        "mutating-policy" => masters.post(&dry("mutatingadmissionpolicies"), &mutating_policy()).await,
+        "mutating-webhook" => {
+            let body = json!({
+                "apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": "MutatingWebhookConfiguration",
+                "metadata": { "name": "try" },
+            });
+            masters.post(&dry("mutatingwebhookconfigurations"), &body).await
+        }
+        "delete-binding" => masters.delete(&dry("validatingadmissionpolicybindings/seb-calls-shop")).await,
+        "delete-bindings" => masters.delete(&dry("validatingadmissionpolicybindings")).await,
+        "change-policy" => {
+            let body = json!({ "spec": { "validations": [{ "expression": "true" }] } });
+            masters.patch(&dry("validatingadmissionpolicies/seb-calls"), MERGE, &body).await
+        }
+        _ => panic!("nobody wrote `{name}`"),
+    }
+}
+
+/// A policy that gives every Deployment another number of replicas.
+pub fn mutating_policy() -> Value {
+    let rule = json!({
+        "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"],
+    });
+    let rewrite = "Object{spec: Object.spec{replicas: 9}}";
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingAdmissionPolicy",
+        "metadata": { "name": "try" },
+        "spec": {
+            "matchConstraints": { "resourceRules": [rule] },
+            "failurePolicy": "Fail",
+            "reinvocationPolicy": "Never",
+            "mutations": [{ "patchType": "ApplyConfiguration", "applyConfiguration": { "expression": rewrite } }],
+        },
+    })
+}
+
+fn token_request(seconds: u32) -> Value {
+    let spec = json!({ "expirationSeconds": seconds });
+    json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec })
+}
+
+fn lasting_token(account: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/service-account-token",
+        "metadata": { "name": "try", "annotations": { "kubernetes.io/service-account.name": account } },
+    })
+}
+
+const EXECUTOR_TOKEN: &str = "/api/v1/namespaces/seb-system/serviceaccounts/seb-executor/token";
+const EXECUTOR_CALL: &str = "urn:seb:call:CREATE:/serviceaccounts/token:seb-system/seb-executor";
+
+async fn on_executors(world: &World, name: &str) -> Answer {
+    let masters = &world.masters;
+    match name {
+        "executor-token" => masters.post(EXECUTOR_TOKEN, &token_request(600)).await,
+        "executor-long-token" => {
+            world.execution(EXECUTOR_CALL).await.client.post(EXECUTOR_TOKEN, &token_request(3600)).await
+        }
+        "executor-secret" => {
+            let installer = world.cluster.user("platform-installer", Some("system:masters"));
+            installer.post("/api/v1/namespaces/seb-system/secrets", &lasting_token("seb-executor")).await
+        }
+        "executor-outside" => annotates(&executor(world).await, &format!("{DEPLOYMENTS}/cart")).await,
+        "executor-widened" => widened(world).await,
+        "executor-inside" => annotates(&executor(world).await, CHECKOUT).await,
+        _ => panic!("nobody wrote `{name}`"),
+    }
+}
+
+/// A client with a token of the executor, made as the broker makes it.
+async fn executor(world: &World) -> Client {
+    let (status, answer) = world.execution(EXECUTOR_CALL).await.client.post(EXECUTOR_TOKEN, &token_request(600)).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    world.cluster.anonymous().with_bearer(answer["status"]["token"].as_str().unwrap())
+}
+
+/// RBAC gives the executor more; the policy does not.
+async fn widened(world: &World) -> Answer {
+    let installer = world.cluster.user("platform-installer", Some("system:masters"));
+    let mut grant = binding("widened", "cluster-admin", "ServiceAccount", "seb-executor");
+    grant["subjects"][0]["namespace"] = json!("seb-system");
+    grant["subjects"][0].as_object_mut().unwrap().remove("apiGroup");
+    let (status, answer) = installer.post(BINDINGS, &grant).await;
+    assert!([StatusCode::CREATED, StatusCode::CONFLICT].contains(&status), "{answer}");
+    let executor = executor(world).await;
+    awaited("the wider role", async || {
+        let answer = asks(&executor, Method::GET, "/api/v1/namespaces/kube-system/configmaps").await;
+        if answer.0 == StatusCode::OK { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    let answer = annotates(&executor, &format!("{DEPLOYMENTS}/cart")).await;
+    drop(installer.delete(&format!("{BINDINGS}/widened")).await);
+    answer
+}
+
+/// A scale of `checkout`, for controls.
+pub fn scaled(replicas: u32) -> Value {
+    json!({ "spec": { "replicas": replicas } })
+}

@@ -1,0 +1,128 @@
+//! The attack table: what is tried on the real API server, and what must become of it.
+//!
+//! `docs/boundary-kubernetes.md` shows it; `tests/boundary_kubernetes.rs` tries every row.
+
+use std::fmt::Write as _;
+
+/// What stops an attack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The API server does not take the credential.
+    Authentication,
+    /// RBAC.
+    Rbac,
+    /// A policy of the chart.
+    Policy,
+    /// A policy of the chart in static admission; without that, nothing.
+    Static,
+    /// Nothing: it is done, and only found.
+    Nothing,
+}
+
+/// One attack.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Its name in the test.
+    pub name: &'static str,
+    /// Who does what.
+    pub attack: &'static str,
+    pub by: By,
+    /// What the answer says; for what nothing stops, what finds it.
+    pub says: &'static str,
+}
+
+const fn row(name: &'static str, by: By, says: &'static str, attack: &'static str) -> Row {
+    Row { name, attack, by, says }
+}
+
+/// The exchange `jwt-svid`.
+#[rustfmt::skip]
+pub const ATTACKS: &[Row] = &[
+    row("agent", By::Authentication, "Unauthorized", "an agent shows its own JWT-SVID, made for the cluster's audience"),
+    row("no-call", By::Authentication, "Unauthorized", "an execution identity whose token names no call"),
+    row("two-calls", By::Authentication, "Unauthorized", "an execution identity whose token names two calls"),
+    row("long-token", By::Authentication, "Unauthorized", "an execution identity whose token lives for an hour"),
+    row("expired", By::Authentication, "Unauthorized", "an execution token is used again after its life, and 10 s for the API server's cache"),
+    row("cluster-admin", By::Policy, "not_minted", "somebody with the ClusterRole `cluster-admin` patches a protected Deployment"),
+    row("masters", By::Policy, "not_minted", "a client certificate of `system:masters` patches it"),
+    row("masters-dry-run", By::Policy, "not_minted", "the same as a dry run"),
+    row("masters-apply", By::Policy, "not_minted", "the same as a server-side apply by force"),
+    row("masters-create", By::Policy, "not_minted", "`system:masters` creates another Deployment beside it"),
+    row("masters-delete", By::Policy, "not_minted", "`system:masters` deletes it"),
+    row("masters-scale", By::Policy, "not_minted", "`system:masters` changes its `scale` instead"),
+    row("masters-status", By::Policy, "not_minted", "`system:masters` changes its `status`"),
+    row("masters-collection", By::Policy, "not_minted", "`system:masters` deletes all Deployments of the namespace as a collection"),
+    row("impersonated-user", By::Policy, "not_minted", "`system:masters` impersonates a user of `system:masters`"),
+    row("impersonated-executor", By::Policy, "not_certified", "`system:masters` impersonates an execution identity, without its call"),
+    row("certificate-executor", By::Policy, "not_certified", "a client certificate in the name and group of an execution identity"),
+    row("forged-call", By::Nothing, "audit: `impersonatedUser` with a name that begins with `seb:`", "`system:masters` impersonates an execution identity with a forged `seb.dev/call`"),
+    row("other-object", By::Policy, "not_certified", "an execution token for one object, used on another that RBAC allows"),
+    row("unnamed-object", By::Rbac, "forbidden", "an execution token for one object, used on one that no target names"),
+    row("other-verb", By::Policy, "not_certified", "an execution token for a patch, used to delete"),
+    row("other-subresource", By::Policy, "not_certified", "an execution token for a patch, used on `scale`"),
+    row("other-namespace", By::Policy, "not_certified", "an execution token for one namespace, used in another"),
+    row("collection-token", By::Rbac, "forbidden", "an execution token that names an empty object, used to delete the collection"),
+    row("unmarked", By::Policy, "not_marked", "an execution token for this very patch, without the mark of its mutation"),
+    row("same-call", By::Policy, "repeated", "an execution token is used a second time for the same call, with another body"),
+    row("same-scale", By::Nothing, "audit: two requests by one execution identity", "the same on a subresource, which holds no mark"),
+    row("ephemeral-container", By::Policy, "not_minted", "`system:masters` adds an ephemeral container to a protected Pod"),
+    row("exec", By::Policy, "not_minted", "`system:masters` runs a command in it (`exec`)"),
+    row("attach", By::Policy, "not_minted", "`system:masters` attaches to it"),
+    row("port-forward", By::Policy, "not_minted", "`system:masters` forwards a port of it"),
+    row("pod-proxy", By::Policy, "not_minted", "`system:masters` sends it a request through the API server"),
+    row("eviction", By::Policy, "not_minted", "`system:masters` evicts it"),
+    row("own-pod", By::Policy, "not_minted", "`system:masters` makes a Pod of its own beside it"),
+    row("replica-set", By::Policy, "not_minted", "`system:masters` scales the ReplicaSet below the Deployment"),
+    row("node-proxy", By::Policy, "node_proxy", "`system:masters` asks a kubelet through `nodes/proxy` to run a command"),
+    row("owner", By::Policy, "not_minted", "`system:masters` gives a protected object an owner that it can delete"),
+    row("finalizer", By::Policy, "not_minted", "`system:masters` sets a finalizer that keeps it from ending"),
+    row("owned", By::Nothing, "audit: `admitted-by: exemption generic-garbage-collector`; protect owners, too", "`system:masters` deletes the unprotected owner of a protected object that had one before"),
+    row("namespace", By::Policy, "not_minted", "`system:masters` deletes the namespace"),
+    row("cluster-object", By::Policy, "not_minted", "`system:masters` deletes a protected object of the cluster"),
+    row("cluster-collection", By::Policy, "collection", "`system:masters` deletes all objects of its kind as a collection"),
+    row("controller-token", By::Policy, "controller_token", "`system:masters` asks for a token of an exempted controller"),
+    row("controller-certificate", By::Policy, "not_minted", "a client certificate in the name of an exempted controller"),
+    row("controller-secret", By::Policy, "lasting_token", "`system:masters` makes a Secret that is filled with a lasting token of it"),
+    row("forged-controller", By::Nothing, "audit: `impersonatedUser` with the name of a controller", "`system:masters` impersonates an exempted controller, and says it came by a token"),
+    row("certificate-approval", By::Policy, "certificate", "`system:masters` approves a client certificate for any name"),
+    row("grant-executors", By::Policy, "executor_grant", "`cluster-admin` binds a role to the group of execution identities"),
+    row("grant-impersonation", By::Policy, "impersonation_grant", "`cluster-admin` makes a role that may impersonate"),
+    row("grant-wide", By::Policy, "wide_grant", "`cluster-admin` binds `cluster-admin` to somebody else"),
+    row("own-role", By::Policy, "own_role", "`cluster-admin` deletes the role of the executions"),
+    row("own-namespace", By::Policy, "own_namespace", "`cluster-admin` makes a Pod in the broker's namespace with the broker's service account"),
+    row("own-exec", By::Policy, "own_namespace", "`cluster-admin` runs a command in the broker's Pod"),
+    row("broker-token", By::Policy, "broker_token", "`system:masters` asks for a token of the broker's service account"),
+    row("mutating-policy", By::Static, "mutation", "`system:masters` makes a mutating policy that rewrites certified bodies"),
+    row("mutating-webhook", By::Static, "mutation", "`system:masters` makes a mutating webhook for protected objects"),
+    row("delete-binding", By::Static, "own_policy", "`system:masters` deletes a binding of the policies"),
+    row("delete-bindings", By::Static, "own_policy", "`system:masters` deletes all bindings as a collection"),
+    row("change-policy", By::Static, "own_policy", "`system:masters` changes a policy to admit everything"),
+];
+
+/// The exchange `projected-token`, where it differs.
+#[rustfmt::skip]
+pub const EXECUTORS: &[Row] = &[
+    row("executor-token", By::Policy, "executor_token", "`system:masters` asks for a token of the executor's service account"),
+    row("executor-long-token", By::Policy, "executor_token", "an execution identity, certified for the token, asks for one that lives for an hour"),
+    row("executor-secret", By::Policy, "lasting_token", "`system:masters` makes a Secret that is filled with a lasting token of it"),
+    row("executor-outside", By::Rbac, "forbidden", "the executor's token is used outside its target"),
+    row("executor-widened", By::Policy, "not_minted", "the same, after somebody gave it the role for that"),
+    row("executor-inside", By::Nothing, "audit: `admitted-by: executor ...`; the token is in the broker's memory only", "a stolen token of the executor is used for another call inside a target"),
+];
+
+/// The part of `docs/boundary-kubernetes.md` that shows them.
+pub fn markdown(rows: &[Row]) -> String {
+    let mut out = String::from("\n| attack | stopped by | answer, or what finds it |\n|---|---|---|\n");
+    for Row { attack, by, says, .. } in rows {
+        let says = if *by == By::Nothing { (*says).to_owned() } else { format!("`{says}`") };
+        let by = match by {
+            By::Authentication => "authentication",
+            By::Rbac => "RBAC",
+            By::Policy => "policy",
+            By::Static => "policy, with static admission only",
+            By::Nothing => "**nothing**",
+        };
+        writeln!(out, "| {attack} | {by} | {says} |").unwrap();
+    }
+    out + "\n"
+}
