@@ -604,4 +604,4 @@ pub(super) fn state_path(resource: &KubernetesResource) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

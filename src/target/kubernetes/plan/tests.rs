@@ -27,7 +27,7 @@ fn fields(of: Value) -> Value {
     json!({"mode": "fields", "identity": "uid-1", "version": "42", "fields": of})
 }
 
-fn call(verb: &str, resource: &Value, body: &Value, baseline: &Value) -> Call {
+pub(in super::super) fn call(verb: &str, resource: &Value, body: &Value, baseline: &Value) -> Call {
     let mut mutation = json!({"verb": verb, "resource": resource});
     if !body.is_null() {
         mutation["body"] = body.clone();
