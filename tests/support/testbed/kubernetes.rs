@@ -118,13 +118,15 @@ impl Kubernetes {
     }
 
     async fn start_node(&mut self) {
-        let arguments = ["--kubeconfig=admin.kubeconfig", "--manage-all-nodes=true", "--config=none.yaml"];
-        std::fs::write(self.folder.join("none.yaml"), "").unwrap();
+        let arguments = ["--kubeconfig=admin.kubeconfig", "--manage-all-nodes=true", "--config=kwok.yaml"];
+        std::fs::write(self.folder.join("kwok.yaml"), include_str!("kwok.yaml")).unwrap();
         self.kwok = Some(Process::start("kwok", &program("kwok", "kwok"), &arguments, &self.folder));
         let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "node" } });
         let (status, answer) = self.admin.post("/api/v1/nodes", &node).await;
         assert_eq!(status, StatusCode::CREATED, "{answer}");
+        let kwok = self.kwok.as_mut().unwrap();
         awaited("the node", async || {
+            kwok.assert_runs();
             let (_, answer) = self.admin.get("/api/v1/nodes/node").await;
             let conditions = answer["status"]["conditions"].as_array();
             let ready =
@@ -226,7 +228,7 @@ impl Kubernetes {
 
     /// The audit log so far, oldest first: every finished request that may change something, with both bodies.
     pub fn audit(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.join("audit.log")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.folder.join("audit.jsonl")).unwrap_or_default();
         // The last line may be half written.
         text.split_inclusive('\n').filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
@@ -262,7 +264,7 @@ fn api_server_arguments(port: u16) -> Vec<String> {
         "--service-cluster-ip-range=10.0.0.0/24",
         "--authorization-mode=RBAC",
         "--audit-policy-file=audit-policy.json",
-        "--audit-log-path=audit.log",
+        "--audit-log-path=audit.jsonl",
         "--audit-log-mode=blocking",
         "--profiling=false",
     ];

@@ -128,14 +128,32 @@ impl Spire {
         }
         let agent = Process::start("agent", &beside(&program, "spire-agent"), &["run", "-config", "agent.conf"], &home);
         let discovery = options.discovery.then(|| {
-            std::fs::write(home.join("discovery.conf"), discovery_configuration(discovery_port, &issuer)).unwrap();
+            std::fs::write(home.join("discovery.conf"), discovery_configuration(&home, discovery_port, &issuer))
+                .unwrap();
             let arguments = ["-config", "discovery.conf"];
             Process::start("discovery", &beside(&program, "oidc-discovery-provider"), &arguments, &home)
         });
         let server_address = format!("127.0.0.1:{port}");
         let mut spire = Self { server, agent, discovery, options, server_address, issuer, web, folder: home, program };
         spire.ready().await;
+        spire.handed_out().await;
         spire
+    }
+
+    /// Waits until the agent gives every process of this user what was registered for them from the beginning.
+    async fn handed_out(&self) {
+        let own = [this_user()];
+        let entries = self.options.entries.iter().filter(|entry| entry.selectors == own);
+        let ids: Vec<String> = entries.map(|entry| self.id(&entry.path)).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let folder = tempfile::tempdir_in(&self.folder).unwrap();
+        awaited("the first identities", async || {
+            let (_, said) = self.fetch_x509(folder.path()).await;
+            if ids.iter().all(|id| said.contains(id)) { Ok(()) } else { Err(said) }
+        })
+        .await;
     }
 
     /// Waits until everything that runs answers; after a restart, for one.
@@ -175,7 +193,7 @@ impl Spire {
         command(&self.program, &self.folder, words).await
     }
 
-    /// Registers a workload; workloads get it some seconds later. Its entry ID.
+    /// Registers a workload, which gets it about a second later. Its entry ID.
     pub async fn register(&self, entry: &Entry) -> String {
         create(&self.program, &self.folder, &self.options, entry).await
     }
@@ -321,7 +339,7 @@ server {{
     {issuer}
     {server}
     experimental {{
-        cache_reload_interval = "1s"
+        cache_reload_interval = "250ms"
         {policy}
     }}
 }}
@@ -360,7 +378,7 @@ agent {{
     insecure_bootstrap = true
     {agent}
     experimental {{
-        sync_interval = "1s"
+        sync_interval = "500ms"
     }}
 }}
 plugins {{
@@ -381,7 +399,9 @@ plugins {{
     )
 }
 
-fn discovery_configuration(port: u16, issuer: &str) -> String {
+fn discovery_configuration(home: &Path, port: u16, issuer: &str) -> String {
+    let server = home.join("server.sock");
+    let server = server.display();
     format!(
         r#"
 log_level = "info"
@@ -393,7 +413,7 @@ serving_cert_file {{
     key_file_path = "web-key.pem"
 }}
 server_api {{
-    address = "unix://server.sock"
+    address = "unix://{server}"
     poll_interval = "1s"
 }}
 "#
