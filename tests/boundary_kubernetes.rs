@@ -163,7 +163,8 @@ mod tests {
         let twice = |event: &Value| is(event, admitted, "certified urn:seb:call:UPDATE:apps/deployments/scale:");
         world.audited("a certified call", twice).await;
         let events = world.cluster.audit();
-        let mut users: Vec<_> = events.iter().filter(|event| twice(event)).map(|event| &event["user"]["username"]).collect();
+        let mut users: Vec<_> =
+            events.iter().filter(|event| twice(event)).map(|event| &event["user"]["username"]).collect();
         let all = users.len();
         users.sort_by_key(|user| user.to_string());
         users.dedup();

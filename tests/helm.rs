@@ -83,7 +83,10 @@ fn the_tables_of_values_are_current() {
     let mut undocumented = Vec::new();
     for Key { path, value, about } in &keys {
         let under_documented = keys.iter().any(|key| {
-            !key.about.is_empty() && key.value.is_empty() && path.starts_with(&format!("{}.", key.path)) && key.path.contains("resources")
+            !key.about.is_empty()
+                && key.value.is_empty()
+                && path.starts_with(&format!("{}.", key.path))
+                && key.path.contains("resources")
         });
         if path.starts_with(EXEMPTIONS) || under_documented || (is_table(&keys, path) && about.is_empty()) {
             continue;
@@ -149,7 +152,8 @@ fn the_schema_knows_the_values_that_there_are() {
     assert!(missing.is_empty(), "of the schema, not of values.yaml: {missing:?}");
     assert!(of_schema.len() > 60, "{of_schema:?}");
     let free = ["broker.resources.", "sab.resources.", EXEMPTIONS];
-    let unknown = keys.iter().filter(|key| !of_schema.contains(&key.path) && !free.iter().any(|path| key.path.starts_with(path)));
+    let unknown =
+        keys.iter().filter(|key| !of_schema.contains(&key.path) && !free.iter().any(|path| key.path.starts_with(path)));
     let unknown: Vec<_> = unknown.map(|key| &key.path).collect();
     assert!(unknown.is_empty(), "of values.yaml, not of the schema: {unknown:?}");
 }

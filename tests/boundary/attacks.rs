@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::testbed::client::{APPLY, Client, MERGE};
 use crate::testbed::awaited;
+use crate::testbed::client::{APPLY, Client, MERGE};
 use crate::world::{
-    AUDIENCE, Answer, BINDINGS, CHECKOUT, Execution, MARK, World, annotates, annotation, asks, binding, config_map, deployment, owned_by, pod,
+    AUDIENCE, Answer, BINDINGS, CHECKOUT, Execution, MARK, World, annotates, annotation, asks, binding, config_map,
+    deployment, owned_by, pod,
 };
 
 const PATCH: &str = "urn:seb:call:UPDATE:apps/deployments:shop/checkout";
@@ -63,14 +64,29 @@ pub async fn attempt(world: &World, name: &str) -> Answer {
         }
         "other-object" | "unnamed-object" | "other-verb" | "other-subresource" | "other-namespace"
         | "collection-token" => with_token_for_another(world, name).await,
-        "ephemeral-container" | "exec" | "attach" | "port-forward" | "pod-proxy" | "eviction" | "own-pod"
-        | "replica-set" | "node-proxy" => on_workloads(world, name).await,
+        "ephemeral-container"
+        | "exec"
+        | "attach"
+        | "port-forward"
+        | "pod-proxy"
+        | "eviction"
+        | "own-pod"
+        | "replica-set"
+        | "node-proxy" => on_workloads(world, name).await,
         "owner" | "finalizer" | "owned" | "namespace" | "cluster-object" | "cluster-collection" => {
             on_metadata(world, name).await
         }
-        "controller-token" | "controller-certificate" | "controller-secret" | "forged-controller"
+        "controller-token"
+        | "controller-certificate"
+        | "controller-secret"
+        | "forged-controller"
         | "certificate-approval" => as_controller(world, name).await,
-        "grant-executors" | "grant-impersonation" | "grant-wide" | "own-role" | "own-namespace" | "own-exec"
+        "grant-executors"
+        | "grant-impersonation"
+        | "grant-wide"
+        | "own-role"
+        | "own-namespace"
+        | "own-exec"
         | "broker-token" => on_grants(world, name).await,
         "mutating-policy" | "mutating-webhook" | "delete-binding" | "delete-bindings" | "change-policy" => {
             on_admission(masters, name).await
@@ -218,7 +234,9 @@ async fn as_controller(world: &World, name: &str) -> Answer {
             let certified = world.cluster.user(COLLECTOR, Some("system:serviceaccounts:kube-system"));
             certified.delete(&format!("{DEPLOYMENTS}/cart")).await
         }
-        "controller-secret" => masters.post("/api/v1/namespaces/kube-system/secrets", &lasting_token("generic-garbage-collector")).await,
+        "controller-secret" => {
+            masters.post("/api/v1/namespaces/kube-system/secrets", &lasting_token("generic-garbage-collector")).await
+        }
         "forged-controller" => {
             let extra = [("authentication.kubernetes.io%2fcredential-id", "JTI=forged")];
             let forged = impersonating(masters, COLLECTOR, &["system:serviceaccounts", "system:authenticated"], &extra);
@@ -266,9 +284,7 @@ async fn on_grants(world: &World, name: &str) -> Answer {
             admin.post("/apis/rbac.authorization.k8s.io/v1/clusterroles", &role).await
         }
         "grant-wide" => admin.post(BINDINGS, &binding("try", "cluster-admin", "User", "friend")).await,
-        "own-role" => {
-            admin.delete("/apis/rbac.authorization.k8s.io/v1/namespaces/shop/roles/seb-executor-shop").await
-        }
+        "own-role" => admin.delete("/apis/rbac.authorization.k8s.io/v1/namespaces/shop/roles/seb-executor-shop").await,
         "own-namespace" => admin.post("/api/v1/namespaces/seb-system/pods", &pod("try", "seb-broker")).await,
         "own-exec" => {
             awaited("the broker's pod", async || {

@@ -41,12 +41,15 @@ impl World {
         std::fs::write(files.join("authentication.yaml"), chart::file(&rendered, "authentication.yaml")).unwrap();
         std::fs::write(files.join("audit-policy.yaml"), chart::file(&rendered, "audit-policy.yaml")).unwrap();
         let argument = |flag: &str, file: &str| format!("--{flag}={}", files.join(file).display());
-        let mut arguments =
-            vec![argument("authentication-config", "authentication.yaml"), argument("audit-policy-file", "audit-policy.yaml")];
+        let mut arguments = vec![
+            argument("authentication-config", "authentication.yaml"),
+            argument("audit-policy-file", "audit-policy.yaml"),
+        ];
         if static_admission {
             let manifests = folder.folder("seb/static-admission");
             let configuration = chart::file(&rendered, "admission-configuration.yaml");
-            let configuration = configuration.replace("/etc/kubernetes/seb/static-admission", manifests.to_str().unwrap());
+            let configuration =
+                configuration.replace("/etc/kubernetes/seb/static-admission", manifests.to_str().unwrap());
             std::fs::write(files.join("admission-configuration.yaml"), configuration).unwrap();
             std::fs::write(manifests.join("seb.yaml"), chart::file(&rendered, "static-admission.yaml")).unwrap();
             arguments.push(argument("admission-control-config-file", "admission-configuration.yaml"));
@@ -95,7 +98,9 @@ impl World {
         let owner = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "owner" } });
         let (status, owner) = client.post("/api/v1/namespaces/shop/configmaps", &owner).await;
         assert_eq!(status, StatusCode::CREATED, "{owner}");
-        for (namespace, name) in [("shop", "checkout"), ("shop", "cart"), ("shop", "other"), ("shop", "owned"), ("stock", "checkout")] {
+        for (namespace, name) in
+            [("shop", "checkout"), ("shop", "cart"), ("shop", "other"), ("shop", "owned"), ("stock", "checkout")]
+        {
             let mut manifest = deployment(name);
             if name == "owned" {
                 manifest["metadata"]["ownerReferences"] = owned_by(&owner);
@@ -120,10 +125,22 @@ impl World {
         let (chart, values) = (chart::folder(), chart::values(values));
         let (issuer, authority) = (issuer(&self.spire), issuer_ca(&self.spire));
         let words = [
-            "upgrade", "--install", "seb", chart.to_str().unwrap(), "--namespace", "seb-system",
-            "--kubeconfig", self.installer.to_str().unwrap(), "--values", values.to_str().unwrap(),
-            "--set-json", &issuer, "--set-json", &authority,
-            "--set", "spire.clusterSPIFFEIDs.enabled=false,serviceMonitor.enabled=false",
+            "upgrade",
+            "--install",
+            "seb",
+            chart.to_str().unwrap(),
+            "--namespace",
+            "seb-system",
+            "--kubeconfig",
+            self.installer.to_str().unwrap(),
+            "--values",
+            values.to_str().unwrap(),
+            "--set-json",
+            &issuer,
+            "--set-json",
+            &authority,
+            "--set",
+            "spire.clusterSPIFFEIDs.enabled=false,serviceMonitor.enabled=false",
         ];
         let notes = chart::helm(self.folder.path(), &words).unwrap();
         assert!(notes.contains("the boundary is not closed"), "{notes}");
@@ -163,7 +180,6 @@ impl World {
     pub async fn audited(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         self.cluster.audited(what, is_it).await
     }
-
 }
 
 /// An identity that exists for one mutation.
