@@ -22,7 +22,7 @@ use crate::proto::sab::v1::epoch_service_client::EpochServiceClient;
 use crate::proto::sab::v1::{EpochAcknowledgement, SignedEpochStatement};
 use crate::record;
 use crate::store::{EpochMark, Store};
-use crate::telemetry::Health;
+use crate::telemetry::{Health, Shown, log};
 use crate::tls::{self, Connector, H2};
 
 /// The longest that connecting may take.
@@ -91,7 +91,8 @@ impl<S: Store> Follower<S> {
                 again = AGAIN.0;
             }
             let reason = causes(&ended);
-            tracing::warn!(authority = %self.authority.id, %reason, "the epoch stream ended; it is opened again");
+            let (authority, shown) = (&self.authority.id, Shown(&reason));
+            log!(EpochStreamEnded, %authority, reason = %shown, "the epoch stream ended; it is opened again");
             news.send_replace(reason);
             tokio::time::sleep(again).await;
             again = (again * 2).min(AGAIN.1);

@@ -105,6 +105,9 @@ pub enum Grade {
 }
 
 impl Grade {
+    /// All grades.
+    pub const ALL: [Self; 3] = [Self::Atomic, Self::Bounded, Self::DetectOnly];
+
     /// The name in records and output.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -163,9 +166,14 @@ pub enum Rejection {
     Invalid,
     /// The deadline had passed when the target got to it.
     TooLate,
+    /// The target takes no more for now, or not this: a disruption budget, say.
+    Busy,
 }
 
 impl Rejection {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Precondition, Self::Forbidden, Self::Invalid, Self::TooLate];
+
     /// The name in records and output.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -173,6 +181,7 @@ impl Rejection {
             Self::Forbidden => "forbidden",
             Self::Invalid => "invalid",
             Self::TooLate => "too_late",
+            Self::Busy => "busy",
         }
     }
 }

@@ -1,11 +1,7 @@
 //! Puts a broker together from its configuration, and runs it until it is asked to end.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::future::Future;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,20 +11,19 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
-use crate::attribute_certificate::{SignatureAlgorithm, Trust};
+use crate::attribute_certificate::Trust;
 use crate::broker::{Broker, Parts, TargetEntry, Trusted};
 use crate::clock::Clock;
 use crate::config::broker::BrokerConfig;
 use crate::epoch::EpochStatement;
 use crate::epochs::Follower;
 use crate::identity::embedded::EmbeddedIssuer;
-use crate::identity::{Identities, Identity, folder};
-use crate::key::SigningKey;
+use crate::identity::{Identities, Identity, folder, kept_key};
 use crate::record::{self, KeyBinding, PublicKey};
-use crate::store::Store;
 use crate::store::sqlite::{Options, Sqlite};
+use crate::store::{Store, StoreError};
 use crate::target::sandbox::Sandbox;
-use crate::telemetry::{BrokerMetrics, GrpcMetrics, Health, Registry};
+use crate::telemetry::{BrokerMetrics, Causes, GrpcMetrics, Health, Registry, Shown, log};
 use crate::{grpc, http, reconcile};
 
 /// How long executions that run may take to end once nobody is served any more. Each is bounded by its own deadline.
@@ -58,6 +53,8 @@ pub async fn broker(
     shutdown: impl Future<Output = ()> + Send + 'static,
     listening: impl FnOnce(Listening) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    let mut registry = Registry::new("seb");
+    let (grpc_metrics, metrics) = (GrpcMetrics::register(&mut registry), BrokerMetrics::register(&mut registry));
     let identities = folder::open(&config.identity.folder).await.context("the broker has no identity")?;
     let id = identities.borrow().id().clone();
     let store = Arc::new(store(&config, &identities, &id).await?);
@@ -71,12 +68,11 @@ pub async fn broker(
         trusted: trusted.clone(),
         ceilings: Arc::new(config.ceilings.clone()),
         clock: clock.clone(),
+        metrics: metrics.clone(),
         concurrency: config.grpc.limits.requests,
     })?);
     restore(&broker, &config).await?;
 
-    let mut registry = Registry::new("seb");
-    let (grpc_metrics, metrics) = (GrpcMetrics::register(&mut registry), BrokerMetrics::register(&mut registry));
     let health = Health::default();
     let server = grpc::serve::Server::bind(&config.grpc, &identities).await?;
     let observed = http::Server::bind(config.http.listen)
@@ -84,6 +80,7 @@ pub async fn broker(
         .with_context(|| format!("cannot listen on `{}`", config.http.listen))?;
 
     let mut tasks = JoinSet::new();
+    tasks.spawn(keep_condition(Arc::clone(&store), health.clone(), metrics.clone()));
     tasks.spawn(keep_trusted(config.clone(), identities.clone(), trust));
     tasks.spawn(keep_settling(Arc::clone(&broker), config.reconcile_interval, metrics.clone()));
     tasks.spawn(keep_measuring(
@@ -120,8 +117,9 @@ pub async fn broker(
     let (stop, stopped) = watch::channel(false);
     let observing = tokio::spawn(observed.serve(Arc::new(registry), health.clone(), until(stopped)));
     health.started();
+    log!(Serving, grpc = %server.address(), version = env!("CARGO_PKG_VERSION"), "the broker serves");
     let drained = server.serve(parts, shutdown).await?;
-    tracing::info!(?drained, "no more calls are taken");
+    log!(Drained, ?drained, "no more calls are taken");
     // Executions go on without their callers; each ends by its own deadline, and its outcome is recorded.
     let ended = tokio::time::timeout(LAST_EXECUTIONS, async {
         while broker.running() > 0 {
@@ -129,7 +127,7 @@ pub async fn broker(
         }
     });
     if ended.await.is_err() {
-        tracing::error!("executions are cut off; evidence will settle them at the next start");
+        log!(ExecutionsCut, "executions are cut off; evidence will settle them at the next start");
     }
     tasks.shutdown().await;
     let _ = stop.send(true);
@@ -145,7 +143,8 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 
 /// Opens the store. A new log begins with the binding of its key to the broker's identity.
 async fn store(config: &BrokerConfig, identities: &Identities, id: &SpiffeId) -> anyhow::Result<Sqlite> {
-    let key = record_key(&config.store.record_key)?;
+    let key = &config.store.record_key;
+    let key = kept_key(key).with_context(|| format!("cannot use the record key `{}`", key.display()))?;
     let public = PublicKey::from_spki(&key.public_key()?)?;
     let store = Sqlite::open(Options::new(&config.store.path), key)
         .await
@@ -158,22 +157,6 @@ async fn store(config: &BrokerConfig, identities: &Identities, id: &SpiffeId) ->
         store.append(record::genesis(binding, chain, &proof)?).await?;
     }
     Ok(store)
-}
-
-/// The key that signs records; it is made if it is missing.
-fn record_key(path: &Path) -> anyhow::Result<SigningKey> {
-    let context = || format!("cannot use the record key `{}`", path.display());
-    match std::fs::read_to_string(path) {
-        Ok(text) => SigningKey::from_pkcs8_pem(&zeroize::Zeroizing::new(text)).with_context(context),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let key = SigningKey::generate(SignatureAlgorithm::Ed25519)?;
-            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            let mut file = file.with_context(context)?;
-            file.write_all(key.to_pkcs8_pem()?.as_bytes()).and_then(|()| file.sync_all()).with_context(context)?;
-            Ok(key)
-        }
-        Err(error) => Err(error).with_context(context),
-    }
 }
 
 /// Whose certificates are good: the configured authorities, by the bundles as they are now.
@@ -196,13 +179,16 @@ async fn keep_trusted(config: BrokerConfig, mut identities: Identities, trust: w
                 trust.send_if_modified(|then| {
                     let changed = then.artefact.digest() != now.artefact.digest();
                     if changed {
-                        tracing::info!("the trust bundles changed");
+                        log!(TrustChanged, "the trust bundles changed");
                         *then = Arc::new(now);
                     }
                     changed
                 });
             }
-            Err(error) => tracing::error!(%error, "the trust bundles cannot be read; the last ones stay"),
+            Err(error) => {
+                let error = Shown(format_args!("{error:#}"));
+                log!(TrustUnreadable, %error, "the trust bundles cannot be read; the last ones stay");
+            }
         }
     }
 }
@@ -213,12 +199,39 @@ async fn keep_settling(broker: Arc<Broker<Sqlite>>, interval: Duration, metrics:
             Ok(round) => {
                 metrics.open.set(i64::try_from(round.open).unwrap_or(i64::MAX));
                 if round.settled > 0 {
-                    tracing::info!(settled = round.settled, open = round.open, "executions were settled from evidence");
+                    let (settled, open) = (round.settled, round.open);
+                    log!(ExecutionsSettled, settled, open, "executions were settled from evidence");
                 }
             }
-            Err(error) => tracing::error!(%error, "open executions cannot be settled; tried again"),
+            Err(error) => {
+                log!(SettlingFailed, error = %Causes(&error), "open executions cannot be settled; tried again")
+            }
         }
         tokio::time::sleep(interval).await;
+    }
+}
+
+/// Says whether the store can be written to.
+async fn keep_condition(store: Arc<Sqlite>, health: Health, metrics: BrokerMetrics) {
+    let mut condition = store.condition();
+    loop {
+        let failure = condition.borrow_and_update().clone();
+        metrics.store_writable.set(i64::from(failure.is_none()));
+        match failure {
+            None => health.clear("store"),
+            Some(failure) => {
+                let stopped = matches!(*failure, StoreError::Stopped { .. });
+                let reason = format!("{:#}", anyhow::Error::new(failure));
+                log!(StoreFailing, reason = %Shown(&reason), "nothing is executed, because nothing can be recorded");
+                match stopped {
+                    true => health.stopped(reason),
+                    false => health.impede("store", reason),
+                }
+            }
+        }
+        if condition.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -242,6 +255,9 @@ async fn keep_measuring(
                 end.unwrap_or(i64::MAX).saturating_sub(now.unwrap_or(0))
             };
             metrics.svid_remaining(remaining(identities.borrow().svid().leaf().not_after));
+            if let Some(end) = broker.issuer_ends() {
+                metrics.execution_ca_remaining(remaining(end));
+            }
         }
         metrics.in_flight.set(i64::try_from(broker.running()).unwrap_or(i64::MAX));
         metrics.log_head.set(i64::try_from(*broker.store().subscribe().borrow()).unwrap_or(i64::MAX));

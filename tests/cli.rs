@@ -183,8 +183,19 @@ mod tests {
                 let output = Command::new(program).args(["completions", shell]).output().unwrap();
                 assert!(output.status.success() && !output.stdout.is_empty());
             }
-            let version = Command::new(program).arg("--version").output().unwrap();
-            assert!(text(&version.stdout).contains(env!("CARGO_PKG_VERSION")));
+            let short = Command::new(program).arg("-V").output().unwrap();
+            assert_eq!(text(&short.stdout).split(' ').nth(1), Some(concat!(env!("CARGO_PKG_VERSION"), "\n")));
+            let long = Command::new(program).arg("--version").output().unwrap();
+            let told = Command::new(program).args(["version", "--output", "json"]).output().unwrap();
+            let told = json(&told);
+            assert_eq!(told["version"], env!("CARGO_PKG_VERSION"));
+            for fact in ["rustc", "target", "profile", "tls", "crypto"] {
+                let fact = told[fact].as_str().unwrap();
+                assert!(!fact.is_empty() && text(&long.stdout).contains(fact), "{fact}: {}", text(&long.stdout));
+            }
+            assert!(told["crypto"].as_str().unwrap().starts_with("aws-lc-rs "));
+            // Two builds of the same sources say the same.
+            assert_eq!(told["built"].is_null(), option_env!("SOURCE_DATE_EPOCH").is_none());
         }
     }
 }

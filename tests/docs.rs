@@ -4,6 +4,9 @@
 
 #![cfg(test)]
 
+#[path = "docs/commands.rs"]
+mod commands;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +19,7 @@ use seb::grpc::status::{Cause, grpc_code};
 use seb::reason::{Mender, PUBLIC_UNAUTHENTICATED, Reason, Retry, Verdict};
 use seb::sab::config::SabConfig;
 use seb::sab::metrics::SabMetrics;
-use seb::telemetry::{BrokerMetrics, GrpcMetrics, Registry};
+use seb::telemetry::{BrokerMetrics, Event, GrpcMetrics, Registry};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -94,6 +97,11 @@ fn reasons() -> String {
     out
 }
 
+#[test]
+fn the_commands_are_current() {
+    current("docs/commands.md", &commands::page());
+}
+
 /// Holds the part of a page between `<!-- begin NAME -->` and `<!-- end NAME -->` against what it should be.
 #[track_caller]
 fn current_part(page: &str, name: &str, expected: &str) {
@@ -150,13 +158,23 @@ fn keys(docs: &[KeyDoc]) -> String {
 }
 
 #[test]
-fn the_table_of_metrics_is_current() {
+fn the_tables_of_telemetry_are_current() {
+    current_part("docs/telemetry.md", "events", &events());
     let mut broker = Registry::new("seb");
     let _ = (BrokerMetrics::register(&mut broker), GrpcMetrics::register(&mut broker));
     current_part("docs/telemetry.md", "metrics", &metrics(&broker));
     let mut authority = Registry::new("sab");
     let _ = (SabMetrics::register(&mut authority), GrpcMetrics::register(&mut authority));
     current_part("docs/telemetry.md", "sab metrics", &metrics(&authority));
+}
+
+fn events() -> String {
+    let mut out = String::from("\n| event | level | what happened | what to do |\n|---|---|---|---|\n");
+    for event in Event::ALL {
+        let level = event.level().as_str().to_lowercase();
+        writeln!(out, "| `{}` | {level} | {} | {} |", event.name(), event.meaning(), event.mend()).unwrap();
+    }
+    out + "\n"
 }
 
 fn metrics(registry: &Registry) -> String {
@@ -166,6 +184,91 @@ fn metrics(registry: &Registry) -> String {
         writeln!(out, "| `{}` | {} | {} | {} |", doc.name, doc.kind, labels.join(", "), doc.help).unwrap();
     }
     out + "\n"
+}
+
+/// Each line of the log is one of the table, at its level: nothing logs but by `log!`, and nothing in the table is unused.
+#[test]
+fn whatever_is_logged_is_in_the_table() {
+    let mut used = BTreeSet::new();
+    let mut bare = Vec::new();
+    for path in sources(&root().join("src")) {
+        let text = read(&path);
+        let shown = path.strip_prefix(root()).unwrap().display().to_string();
+        // Tests may log what they like.
+        let inside = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+        let tests = shown.ends_with("tests.rs");
+        for (index, line) in inside.lines().enumerate().filter(|_| !tests) {
+            let forbidden = ["trace!", "debug!", "info!", "warn!", "error!", "event!"];
+            let logs = forbidden.iter().any(|name| line.contains(&format!("tracing::{name}")));
+            if logs && shown != "src/telemetry/events.rs" {
+                bare.push(format!("{shown}:{}: {}", index + 1, line.trim()));
+            }
+        }
+        for call in inside.split("log!(").skip(1) {
+            used.insert(call.trim_start().split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned());
+        }
+    }
+    assert!(
+        bare.is_empty(),
+        "log these by `crate::telemetry::log!`, with an event of `src/telemetry/events.rs`: {bare:#?}"
+    );
+    let unused: Vec<_> = Event::ALL.iter().filter(|event| !used.contains(&format!("{event:?}"))).collect();
+    assert!(unused.is_empty(), "nothing logs {unused:?}");
+    let names: BTreeSet<_> = Event::ALL.iter().map(|event| event.name()).collect();
+    assert_eq!(names.len(), Event::ALL.len());
+}
+
+/// All Rust files below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(sources(&path)),
+            false if path.extension().is_some_and(|ending| ending == "rs") => found.push(path),
+            false => {}
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The example of alerts is YAML, asks for metrics that there are, with labels that they have, and its alerts have names of
+/// their own.
+#[test]
+fn the_example_alerts_ask_for_metrics_that_there_are() {
+    let text = read(&root().join("examples/alerts.yml"));
+    let events: Result<Vec<_>, _> = saphyr_parser::Parser::new_from_str(&text).collect();
+    assert!(events.is_ok(), "{events:?}");
+    let (mut broker, mut authority) = (Registry::new("seb"), Registry::new("sab"));
+    let _ = (BrokerMetrics::register(&mut broker), GrpcMetrics::register(&mut broker));
+    let _ = (SabMetrics::register(&mut authority), GrpcMetrics::register(&mut authority));
+    let known: BTreeMap<_, _> =
+        broker.describe().iter().chain(authority.describe()).map(|doc| (doc.name.clone(), doc.labels)).collect();
+    let mut alerts = BTreeSet::new();
+    let mut asked = 0;
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("- alert: ") {
+            assert!(alerts.insert(name.to_owned()), "{name} is there twice");
+        }
+        let Some(expression) = line.strip_prefix("expr: ") else { continue };
+        for word in expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            if !word.starts_with("seb_") && !word.starts_with("sab_") {
+                continue;
+            }
+            asked += 1;
+            let of_histogram = ["_bucket", "_count", "_sum"].iter().find_map(|end| word.strip_suffix(end));
+            let name = of_histogram.filter(|name| known.contains_key(*name)).unwrap_or(word);
+            let labels = known.get(name).unwrap_or_else(|| panic!("there is no metric `{name}`: {line}"));
+            let after = expression.split_once(word).unwrap().1;
+            let chosen = after.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(chosen, _)| chosen);
+            for pair in chosen.split(',').filter(|pair| !pair.is_empty()) {
+                let label = pair.split(['=', '!', '~']).next().unwrap();
+                assert!(labels.contains(&label), "`{name}` has no label `{label}`: {line}");
+            }
+        }
+    }
+    assert!(alerts.len() >= 8 && asked >= 8, "{alerts:?}");
 }
 
 #[test]

@@ -65,6 +65,15 @@ mod tests {
         for (fault, answer, (_, settled, applied)) in done {
             let end = broker.clients.settled(&answer.mutation_id).await;
             assert!(settled.contains(&end.state()), "{fault}: {end:?}");
+            // Settled or direct, it says what it is about, and how it came to its end.
+            assert_eq!((end.target.as_str(), end.grade.as_str()), ("prod", "atomic"), "{fault}: {end:?}");
+            assert!(end.resource.starts_with("services/service-") && !end.detail.is_empty(), "{fault}: {end:?}");
+            assert!(end.call_digest.starts_with("sha256:") && end.settled_at.is_some(), "{fault}: {end:?}");
+            assert_eq!(end.version.is_empty(), applied == 0, "{fault}: {end:?}");
+            let outcome = &broker.clients.log(end.outcome_record - 1).await[0];
+            let decision = &broker.clients.log(end.decision_record - 1).await[0];
+            assert_eq!(outcome.about.resource, decision.about.resource, "{fault}");
+            assert_eq!(outcome.about.resource.as_deref(), Some(end.resource.as_str()), "{fault}");
             let times = world.production.applied();
             let times = times.iter().filter(|line| line["mutation_id"] == answer.mutation_id.as_str()).count();
             assert_eq!(times, applied, "{fault}");

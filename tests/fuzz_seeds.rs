@@ -8,6 +8,8 @@ use std::process::Command;
 
 use seb::attribute_certificate::{parse, profile, read_file};
 use seb::contract::{Choice, Contract, Json, Pointer};
+use seb::decision::RecordedFacts;
+use seb::epoch::EpochStatement;
 
 fn seeds() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -41,6 +43,12 @@ fn seeds_reach_past_the_first_refusal() {
     let json = accepted(folder.path(), "json", |octets| Json::parse(octets).is_ok());
     let contract = accepted(folder.path(), "contract", |octets| Contract::parse(octets).is_ok());
     let choice = accepted(folder.path(), "choice", choice);
+    let epoch = accepted(folder.path(), "epoch", |octets| {
+        octets.split(|octet| *octet == b'\n').all(|statement| EpochStatement::parse(statement).is_ok())
+    });
+    let facts = accepted(folder.path(), "facts", |octets| RecordedFacts::parse(octets).is_ok());
+    assert_eq!(epoch, (5, 7));
+    assert_eq!(facts, (4, 6));
     assert!(json.0 >= 4, "json: {json:?}");
     assert!(contract.0 >= 1, "contract: {contract:?}");
     assert!(choice.0 >= 3 && choice.0 < choice.1, "choice: {choice:?}");

@@ -23,6 +23,7 @@ mod tests {
     use seb::sab::authority::Authority;
     use serde_json::json;
     use spiffe::TrustDomain;
+    use tonic_types::StatusExt as _;
 
     use crate::vectors::Manifest;
     use crate::world::authority::Manner;
@@ -159,6 +160,10 @@ mod tests {
             let expected: Vec<_> =
                 row.exact.iter().map(|exact| (Some(Decided::Deny), Some(exact.parse().unwrap()))).collect();
             assert_eq!(recorded, expected, "{name}");
+            // Who is refused can name the record to whoever may read it.
+            let number = decisions.first().map(|decision| decision.link.number.to_string());
+            let info = status.get_details_error_info().unwrap();
+            assert_eq!(info.metadata.get("record"), number.as_ref(), "{name}");
         }
 
         /// The records verify, and an ordinary request still succeeds.
@@ -257,7 +262,16 @@ mod tests {
         // -- more about certificates
         "no chain" "certificate_refused" Some("chain_missing"), |stage| stage.wrong(|ask| ask.chain.clear());
         "no certificate" "invalid_request" None, |stage| stage.wrong(|ask| ask.certificate.clear());
-        "too large a certificate" "invalid_request" None, |stage| stage.wrong(|ask| ask.certificate = vec![0; 70_000]);
+        "too large a certificate" "certificate_refused" Some("certificate_too_large"),
+            |stage| stage.wrong(|ask| ask.certificate = vec![0; 70_000]);
+        "a certificate of megabytes" "certificate_refused" Some("certificate_too_large"),
+            |stage| stage.wrong(|ask| ask.certificate = vec![0x30; 5_000_000]);
+        "too long a chain" "certificate_refused" Some("chain_bounds"),
+            |stage| stage.wrong(|ask| ask.chain = vec![ask.chain[0].clone(); 6]);
+        "a chain of thousands" "certificate_refused" Some("chain_bounds"),
+            |stage| stage.wrong(|ask| ask.chain = vec![vec![0x30]; 100_000]);
+        "an empty certificate in the chain" "certificate_refused" Some("chain_encoding"),
+            |stage| stage.wrong(|ask| ask.chain.push(Vec::new()));
         "octets after the end" "certificate_refused" Some("certificate_encoding"),
             |stage| stage.wrong(|ask| ask.certificate.push(0));
         "half a certificate" "certificate_refused" Some("certificate_encoding"),

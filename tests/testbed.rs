@@ -17,6 +17,7 @@ mod tests {
 
     use crate::testbed::process::Process;
     use crate::testbed::spire::{Entry, Spire, this_user};
+    use crate::testbed::wire::Wire;
     use crate::testbed::{Folder, PATIENCE, awaited, client, kubernetes, spire};
     use kubernetes::Kubernetes;
 
@@ -100,6 +101,31 @@ mod tests {
         assert_eq!(event["requestObject"][2]["value"], 5, "{event}");
         assert_eq!(event["responseObject"]["metadata"]["uid"], json!(uid), "{event}");
         assert_eq!(event["user"]["username"], "admin", "{event}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_answer_is_lost_on_the_wire() {
+        let folder = Folder::new();
+        let cluster = Kubernetes::start(&folder, kubernetes::Options::default()).await;
+        let wire = Wire::to(&cluster.address).await;
+        let admin = cluster.admin.at(&wire.address.to_string());
+        let path = "/api/v1/namespaces/default/configmaps";
+        let map = |name: &str| json!({ "metadata": { "name": name } });
+        let (status, answer) = admin.post(path, &map("first")).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+
+        // After a first answer nothing of the handshake comes any more: what is kept back is the answer.
+        let mut open = admin.open().await.unwrap();
+        open.send(http::Method::GET, path, "", &json!(null)).await.unwrap();
+        wire.hold_answers();
+        let request =
+            tokio::spawn(async move { open.send(http::Method::POST, path, "application/json", &map("second")).await });
+        wire.answered().await;
+        wire.cut();
+        assert!(request.await.unwrap().is_err(), "there was no answer");
+        wire.release_answers();
+        let (status, answer) = admin.get(&format!("{path}/second")).await;
+        assert_eq!(status, StatusCode::OK, "it was done all the same: {answer}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

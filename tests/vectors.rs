@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::{env, fs};
 
-use seb::attribute_certificate::{parse, profile, read_file};
+use seb::attribute_certificate::{authenticate, parse, profile, read_file};
 use seb::digest::Digest;
 use seb::reason::{Reason, Verdict};
 use vectors::{Facts, Manifest, folder};
@@ -47,6 +47,35 @@ fn every_vector_gets_its_verdict_and_its_exact_reason() {
     }
     println!("{} vectors: {counts:?}", MANIFEST.vectors.len());
     assert!(wrong.is_empty(), "{} vectors:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn an_authority_that_was_verified_before_gives_every_certificate_the_same_verdict() {
+    let mut compared = 0;
+    for known in &MANIFEST.vectors {
+        let Ok(known_good) = known.judge() else { continue };
+        let authority = known_good.verified_authority();
+        for vector in MANIFEST.vectors.iter().filter(|it| it.bundles == known.bundles) {
+            if vector.parameters.authorities != known.parameters.authorities {
+                continue;
+            }
+            let Ok(file) = read_file(&vector.file()) else { continue };
+            let Ok(certificate) = parse(&file.certificate).and_then(profile) else { continue };
+            let chain = vector.chain().unwrap_or(file.chain);
+            let at = vector.parameters.at;
+            if authority.is_for(&chain, at) {
+                let anew = authenticate(certificate.clone(), &chain, &vector.trust(), at);
+                assert_eq!(authority.authenticate(certificate), anew, "{} by {}", vector.name, known.name);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > LEAST_BROKEN, "only {compared} pairs share a chain");
+    let Some(known_good) = MANIFEST.vectors.iter().find_map(|vector| vector.judge().ok()) else {
+        panic!("no vector is valid")
+    };
+    let authority = known_good.verified_authority();
+    assert!(!authority.is_for(&[], seb::timestamp::Timestamp::END));
 }
 
 #[test]

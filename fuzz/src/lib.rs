@@ -3,17 +3,33 @@
 //! The modules are mounted here rather than linked: they need a tenth of the package's dependencies, and everything in
 //! this crate is built once more with instrumentation.
 
+#[allow(unused_imports, reason = "some of it is for modules that are not mounted")]
 #[path = "../../src/attribute_certificate/mod.rs"]
 pub mod attribute_certificate;
 #[allow(unused_imports, reason = "some of it is for modules that are not mounted")]
 #[path = "../../src/contract/mod.rs"]
 pub mod contract;
+#[path = "../../src/decision/mod.rs"]
+pub mod decision;
 #[path = "../../src/digest.rs"]
 pub mod digest;
+#[path = "../../src/epoch.rs"]
+pub mod epoch;
+#[path = "../../src/epoch_envelope.rs"]
+pub mod epoch_envelope;
 #[path = "../../src/reason.rs"]
 pub mod reason;
+#[path = "../../src/spiffe_id.rs"]
+mod spiffe_id;
 #[path = "../../src/timestamp.rs"]
 pub mod timestamp;
+
+// It has modules beside it, which are found only from the folder of the package.
+#[path = "../../src"]
+mod mounted {
+    pub mod ceiling;
+}
+pub use mounted::ceiling;
 
 /// The DER elements that stand one after the other in `data`; what is left over is the last one. So a target can take an
 /// attribute certificate and its chain as one input, with nothing between them that a mutation could break.

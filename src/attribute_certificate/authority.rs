@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::reason::{Denial, Reason};
 
 /// What an attribute authority's certificate says of it, once every rule is known to hold.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Authority {
     pub(super) id: SpiffeId,
     pub(super) name: Name,

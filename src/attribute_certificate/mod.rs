@@ -32,7 +32,10 @@ pub use issue::{AuthorityCertificate, InvalidTemplate, Template, Unsigned};
 pub use oid::{ADMISSION, ARC, EXECUTION_CONTRACT};
 pub use parse::{AttributeCertificate, MAX_CERTIFICATE_OCTETS, parse};
 pub(crate) use path::intermediate;
-pub use path::{InvalidTrust, MAX_CHAIN, Trust, TrustBundle, VerifiedCertificate, authenticate, authenticate_octets};
+pub use path::{
+    InvalidTrust, MAX_CHAIN, Trust, TrustBundle, VerifiedAuthority, VerifiedCertificate, authenticate,
+    authenticate_octets,
+};
 pub use pem::{CertificateFile, encode_pem, read_certificates, read_file};
 pub use profile::{ProfiledCertificate, SignatureAlgorithm, profile};
 pub use targeting::{Addressee, targeting};

@@ -48,6 +48,11 @@ impl AttributeCertificate {
         &self.octets
     }
 
+    /// The octets of the signature.
+    pub fn signature(&self) -> &[u8] {
+        self.value.signature.raw_bytes()
+    }
+
     /// The certificate's name in records and in revocations: SHA-256 of the octets that are signed. The signature is left
     /// out, because anyone can turn an ECDSA signature into another good one.
     ///

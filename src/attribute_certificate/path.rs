@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use der::Decode;
@@ -165,12 +166,24 @@ impl Trust {
     }
 }
 
-/// An attribute certificate that a trusted authority signed: only [`authenticate`] can make one.
+/// An attribute certificate that a trusted authority signed: only [`authenticate`] and
+/// [`VerifiedAuthority::authenticate`] can make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedCertificate {
     profiled: ProfiledCertificate,
-    authority: SpiffeId,
+    authority: Arc<VerifiedAuthority>,
+}
+
+/// An authority whose path was verified, by one trust and at one second.
+///
+/// Many certificates come with the same chain. Whoever keeps this, with the trust that it was verified by, need not
+/// verify the path again within the same second: the verdict is a function of chain, trust and second alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedAuthority {
+    authority: Authority,
     bundle: Digest,
+    chain: Vec<Vec<u8>>,
+    second: u64,
 }
 
 /// Third verdict: whether an authority that `trust` lists signed `certificate`, at the time `now`.
@@ -191,6 +204,39 @@ pub fn authenticate(
     // All of them, needed or not: what is no certificate has no place in a chain.
     intermediates.iter().try_for_each(|octets| read(octets).map(drop))?;
     let authority = Authority::read(&authority)?;
+    issued_by(&authority, &certificate)?;
+    let leaf = CertificateDer::from(leaf.as_slice());
+    let (leaf, bundle) = trusted(&leaf, intermediates, &authority, trust, now)?;
+    signed_by(&authority, &leaf, &certificate)?;
+    let (chain, second) = (chain.to_vec(), now.seconds());
+    let authority = Arc::new(VerifiedAuthority { authority, bundle: bundle.digest, chain, second });
+    Ok(VerifiedCertificate { profiled: certificate, authority })
+}
+
+impl VerifiedAuthority {
+    /// Whether [`authenticate`] with this `chain`, at the time `now` and by the trust that this was verified by, would
+    /// verify the same path again.
+    pub fn is_for(&self, chain: &[Vec<u8>], now: Timestamp) -> bool {
+        self.second == now.seconds() && self.chain == chain
+    }
+
+    /// The same verdict as that of [`authenticate`] where [`Self::is_for`] holds: what depends on the certificate is
+    /// verified, its signature above all.
+    ///
+    /// # Errors
+    /// As [`authenticate`].
+    pub fn authenticate(self: &Arc<Self>, certificate: ProfiledCertificate) -> Result<VerifiedCertificate, Denial> {
+        issued_by(&self.authority, &certificate)?;
+        let leaf = CertificateDer::from(self.chain.first().map_or(&[][..], Vec::as_slice));
+        let leaf = webpki::EndEntityCert::try_from(&leaf)
+            .map_err(|error| Denial::new(Reason::ChainEncoding, error.to_string()))?;
+        signed_by(&self.authority, &leaf, &certificate)?;
+        Ok(VerifiedCertificate { profiled: certificate, authority: Arc::clone(self) })
+    }
+}
+
+/// Whether `certificate` says that it is this authority's.
+fn issued_by(authority: &Authority, certificate: &ProfiledCertificate) -> Result<(), Denial> {
     if authority.name != certificate.issuer {
         let detail = format!("issued by `{}`, signed by `{}`", certificate.issuer, authority.name);
         return Err(Denial::new(Reason::AuthorityNameMismatch, detail));
@@ -198,14 +244,20 @@ pub fn authenticate(
     if authority.key_identifier != certificate.authority_key {
         return Err(Denial::new(Reason::AuthorityKeyMismatch, "the identifiers of the two keys differ"));
     }
-    let leaf = CertificateDer::from(leaf.as_slice());
-    let (leaf, bundle) = trusted(&leaf, intermediates, &authority, trust, now)?;
+    Ok(())
+}
+
+/// Whether `certificate` is this authority's, whose certificate is `leaf`.
+fn signed_by(
+    authority: &Authority,
+    leaf: &webpki::EndEntityCert<'_>,
+    certificate: &ProfiledCertificate,
+) -> Result<(), Denial> {
     if authority.algorithm != Some(certificate.algorithm) {
         let detail = format!("{} by a key of another kind", certificate.algorithm.as_str());
         return Err(Denial::new(Reason::SignatureAlgorithmMismatch, detail));
     }
-    signature(&leaf, &certificate)?;
-    Ok(VerifiedCertificate { profiled: certificate, authority: authority.id, bundle: bundle.digest })
+    signature(leaf, certificate)
 }
 
 /// Whether an authority that `trust` lists signed `octets`, at the time `now`: which one. For what an authority signs
@@ -393,12 +445,17 @@ impl VerifiedCertificate {
 
     /// The authority that signed it.
     pub fn authority(&self) -> &SpiffeId {
+        &self.authority.authority.id
+    }
+
+    /// The same, as its path was verified.
+    pub const fn verified_authority(&self) -> &Arc<VerifiedAuthority> {
         &self.authority
     }
 
     /// The digest of the trust bundle in which its path ends ([`TrustBundle::digest`]).
     pub fn bundle(&self) -> Digest {
-        self.bundle
+        self.authority.bundle
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a broker records, made from what it knows.
 
-use super::{Authentic, Broker, Presented, Refused};
+use super::{Authentic, Broker, Decided, Presented, Refused};
 use crate::contract::Json;
 use crate::decision::{Decision, Facts, Peer, Terms};
 use crate::execution::{Grade, Outcome};
@@ -44,27 +44,30 @@ impl<S: Store> Broker<S> {
                 serial: plan.serial().map(ToString::to_string),
                 not_after: plan.not_after(),
             }),
-            grade: self.grade(decision),
+            grade: match decision {
+                Decision::Allow(permit) => self.grade(permit.terms()),
+                Decision::Deny(_) => None,
+            },
             trace: trace.map(ToOwned::to_owned),
         };
         record::decision(facts, decision, context)
     }
 
-    fn grade(&self, decision: &Decision) -> Option<Grade> {
-        let Decision::Allow(permit) = decision else { return None };
-        let call = permit.terms().call();
+    /// How drift is held against a call; unknown where its target is not configured any more.
+    pub(super) fn grade(&self, terms: &Terms) -> Option<Grade> {
+        let call = terms.call();
         self.parts.targets.get(call.target_name()).map(|target| target.driver.grade(call))
     }
 
     /// Records a refusal before the certificate was known to be good, with the exact reason; `at` is the time by which it
-    /// was refused.
+    /// was refused. The answer is the number of the record.
     pub(super) async fn record_refusal(
         &self,
         presented: &Presented,
         peer: &Peer,
         denial: &Denial,
         at: Timestamp,
-    ) -> Result<(), Refused> {
+    ) -> Result<u64, Refused> {
         let draft = record::refusal(&RefusalParts {
             time: at,
             caller: &peer.id,
@@ -75,8 +78,7 @@ impl<S: Store> Broker<S> {
             request: Some(presented.request.digest()),
             trace: presented.trace.as_deref(),
         })?;
-        self.parts.store.append(draft).await?;
-        Ok(())
+        Ok(self.durable(self.parts.store.append(draft)).await?.number)
     }
 
     /// The record of how an execution ended, or of its end being unknown.
@@ -88,14 +90,13 @@ impl<S: Store> Broker<S> {
         outcome: &Outcome,
         timings: Option<Timings>,
     ) -> Result<Draft, InvalidDraft> {
-        let grade = self.parts.targets.get(terms.call().target_name()).map(|target| target.driver.grade(terms.call()));
         record::outcome(OutcomeParts {
             time: self.now(),
             mutation_id: terms.mutation_id(),
             decision,
             about,
             outcome,
-            drift: grade.map(|grade| Drift { grade, window_ms: None }),
+            drift: self.grade(terms).map(|grade| Drift { grade, window_ms: None }),
             answer: None,
             timings,
             evidence: None,
@@ -104,25 +105,33 @@ impl<S: Store> Broker<S> {
     }
 
     /// The record of what evidence made of an execution whose end was not recorded.
-    pub(super) fn settled_draft(&self, execution: &Execution, outcome: &Outcome) -> Result<Draft, InvalidDraft> {
+    pub(super) fn settled_draft(
+        &self,
+        execution: &Execution,
+        decided: &Decided,
+        outcome: &Outcome,
+    ) -> Result<Draft, InvalidDraft> {
+        // What the store says has been so since the decision; the record may be gone.
         let about = About {
             agent: Some(execution.agent.clone()),
             authority: Some(execution.authority.clone()),
             target: Some(execution.target.clone()),
             certificate: Some(execution.certificate),
+            resource: decided.resource.clone(),
             ..About::default()
         };
+        let grade = decided.terms.as_ref().ok().and_then(|terms| self.grade(terms));
         record::outcome(OutcomeParts {
             time: self.now(),
             mutation_id: &execution.mutation_id,
             decision: execution.decision,
             about,
             outcome,
-            drift: None,
+            drift: grade.map(|grade| Drift { grade, window_ms: None }),
             answer: None,
             timings: None,
             evidence: Some(Json::object([("detail", Json::from(outcome.detail.as_str()))])),
-            trace: None,
+            trace: decided.trace.as_deref(),
         })
     }
 }

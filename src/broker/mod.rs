@@ -9,9 +9,11 @@
 //! - An execution that began runs to its end, whether or not its caller still waits.
 //! - Every refusal is recorded, with the exact reason.
 
+mod answer;
 mod clock_watch;
 mod drafts;
 mod inflight;
+mod measure;
 mod observe;
 mod run;
 
@@ -21,22 +23,25 @@ use std::time::Duration;
 
 use spiffe::SpiffeId;
 use tokio::sync::{Semaphore, watch};
+use tracing::Instrument as _;
 
 use self::clock_watch::{ClockWatch, Reading};
 use self::inflight::{Entry, InFlight};
-use crate::attribute_certificate::{Trust, VerifiedCertificate, authenticate, parse, profile};
+use crate::attribute_certificate::{Trust, VerifiedAuthority, VerifiedCertificate, authenticate, parse, profile};
 use crate::ceiling::Ceilings;
 use crate::clock::Clock;
 use crate::contract::{Call, TargetName};
-use crate::decision::{Certified, Facts, MutationId, Peer, Request, evaluate};
+use crate::decision::{Certified, Facts, MutationId, Peer, Request, Terms, evaluate};
 use crate::digest::Digest;
 use crate::epoch::{EpochRegression, EpochStatement, Succession};
+use crate::execution::{Grade, Rejection};
 use crate::fence::Fence;
 use crate::identity::{Issuer, MintError};
 use crate::reason::{Denial, Reason};
 use crate::record::{Artefact, InvalidDraft, media};
 use crate::store::{Execution, Store, StoreError, UseKey};
 use crate::target::Target;
+use crate::telemetry::{BrokerMetrics, Phase};
 use crate::timestamp::Timestamp;
 
 /// What a broker is made of.
@@ -55,6 +60,8 @@ pub struct Parts<S> {
     pub ceilings: Arc<Ceilings>,
     /// The clocks.
     pub clock: Clock,
+    /// What is measured.
+    pub metrics: BrokerMetrics,
     /// How many executions may run at a time; more are refused as [`Refused::Busy`].
     pub concurrency: usize,
 }
@@ -100,6 +107,14 @@ pub struct Answer {
     pub detail: String,
     /// The digest of the call, if it is known.
     pub call: Option<Digest>,
+    /// The resource at the target, if it is known.
+    pub resource: Option<String>,
+    /// How drift is held against the call, if it is known.
+    pub grade: Option<Grade>,
+    /// The reason, where one of the list ended it.
+    pub reason: Option<Reason>,
+    /// Why the target refused, where it did.
+    pub rejection: Option<Rejection>,
     /// The object's version afterwards, if the target told it.
     pub version: Option<String>,
     /// Whether an earlier request began it.
@@ -118,9 +133,14 @@ pub struct Checked {
 /// Nothing was done.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Refused {
-    /// It was decided against. The denials are in order, and there is at least one.
-    #[error("{}", .0.first().map_or_else(String::new, ToString::to_string))]
-    Denied(Vec<Denial>),
+    /// It was decided against.
+    #[error("{}", .denials.first().map_or_else(String::new, ToString::to_string))]
+    Denied {
+        /// Why, in order; there is at least one.
+        denials: Vec<Denial>,
+        /// The number of the record of it; none if it was only asked ([`Broker::check`]).
+        record: Option<u64>,
+    },
     /// Too many executions are running.
     #[error("{0} executions are running already: try again in a moment")]
     Busy(usize),
@@ -134,6 +154,12 @@ pub enum Refused {
     /// Something that cannot happen did. The log has more.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl Refused {
+    fn denied(denial: Denial, record: impl Into<Option<u64>>) -> Self {
+        Self::Denied { denials: vec![denial], record: record.into() }
+    }
 }
 
 impl From<StoreError> for Refused {
@@ -158,6 +184,8 @@ pub struct Broker<S> {
     fence: Arc<Fence>,
     clock_watch: ClockWatch,
     running: InFlight<Key, Result<Answer, Refused>>,
+    /// The authority whose path was verified last, and by which trust.
+    authority: Mutex<Option<(Arc<Trusted>, Arc<VerifiedAuthority>)>>,
     /// The mutations between their decision and their outcome, and how many requests are at each: those that lose the
     /// claim leave before the one that won it.
     active: Mutex<BTreeMap<MutationId, usize>>,
@@ -171,6 +199,16 @@ struct Authentic {
     chain: Vec<Vec<u8>>,
     trusted: Arc<Trusted>,
     at: Timestamp,
+}
+
+/// What the record of a decision says of an execution that is to be settled.
+pub(crate) struct Decided {
+    /// What was permitted, derived again; or why it cannot be.
+    pub(crate) terms: Result<Terms, String>,
+    /// The resource.
+    pub(crate) resource: Option<String>,
+    /// The trace context of the request.
+    pub(crate) trace: Option<String>,
 }
 
 impl<S: Store> Broker<S> {
@@ -189,6 +227,7 @@ impl<S: Store> Broker<S> {
             fence: Arc::default(),
             clock_watch,
             running: InFlight::new(),
+            authority: Mutex::default(),
             active: Mutex::default(),
             room,
         })
@@ -202,6 +241,11 @@ impl<S: Store> Broker<S> {
     /// Whether this process is still at it.
     pub(crate) fn is_running(&self, mutation: &MutationId) -> bool {
         self.active().contains_key(mutation)
+    }
+
+    /// The end of the CA by which execution identities are minted, where there is one here.
+    pub(crate) fn issuer_ends(&self) -> Option<Timestamp> {
+        self.parts.issuer.ends()
     }
 
     pub(crate) fn store(&self) -> &S {
@@ -226,8 +270,8 @@ impl<S: Store> Broker<S> {
         let authentic = match self.authenticate(&presented, at) {
             Ok(authentic) => authentic,
             Err(denial) => {
-                self.record_refusal(&presented, &peer, &denial, at).await?;
-                return Err(Refused::Denied(vec![denial]));
+                let record = self.record_refusal(&presented, &peer, &denial, at).await?;
+                return Err(Refused::denied(denial, record));
             }
         };
         let use_key = UseKey::from(presented.request.idempotency_key.clone());
@@ -247,11 +291,12 @@ impl<S: Store> Broker<S> {
         // Whoever asks may go away; what has begun goes on. The task is not bounded by the caller's deadline, but every
         // wait inside it is bounded by its own.
         let broker = Arc::clone(self);
-        let task = tokio::spawn(async move {
+        let task = async move {
             let answer = broker.first(authentic, presented, peer).await;
             lead.answer(answer.clone());
             answer
-        });
+        };
+        let task = tokio::spawn(task.in_current_span());
         task.await.map_err(|error| Refused::Internal(error.to_string()))?
     }
 
@@ -261,7 +306,7 @@ impl<S: Store> Broker<S> {
     /// If the store failed, or the certificate is not authentic.
     pub async fn check(&self, presented: Presented, peer: Peer) -> Result<Checked, Refused> {
         let authentic = self.authenticate(&presented, self.reading().now);
-        let authentic = authentic.map_err(|denial| Refused::Denied(vec![denial]))?;
+        let authentic = authentic.map_err(|denial| Refused::denied(denial, None))?;
         let facts = self.observe(&authentic, &presented.request, peer).await?;
         let decision = evaluate(&facts);
         let call = facts
@@ -326,13 +371,28 @@ impl<S: Store> Broker<S> {
     /// First to third verdict, at this time.
     fn authenticate(&self, presented: &Presented, at: Timestamp) -> Result<Authentic, Denial> {
         let trusted = Arc::clone(&self.parts.trusted.borrow());
-        let verified = self.verify(presented, &trusted, at)?;
+        let verified = self.phase_at_once(Phase::Verify, || self.verify(presented, &trusted, at))?;
         Ok(Authentic { certified: Certified::from(&verified), verified, chain: presented.chain.clone(), trusted, at })
     }
 
-    fn verify(&self, presented: &Presented, trusted: &Trusted, at: Timestamp) -> Result<VerifiedCertificate, Denial> {
+    fn verify(
+        &self,
+        presented: &Presented,
+        trusted: &Arc<Trusted>,
+        at: Timestamp,
+    ) -> Result<VerifiedCertificate, Denial> {
         let certificate = profile(parse(&presented.certificate)?)?;
-        authenticate(certificate, &presented.chain, &trusted.trust, at)
+        let known = self.authority.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((by, authority)) = known
+            && Arc::ptr_eq(&by, trusted)
+            && authority.is_for(&presented.chain, at)
+        {
+            return authority.authenticate(certificate);
+        }
+        let verified = authenticate(certificate, &presented.chain, &trusted.trust, at)?;
+        let known = (Arc::clone(trusted), Arc::clone(verified.verified_authority()));
+        *self.authority.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        Ok(verified)
     }
 
     /// The first of several equal requests that run at the same time.
@@ -345,18 +405,19 @@ impl<S: Store> Broker<S> {
             && execution.request == presented.request.digest()
             && authentic.certified.targeting(&peer, &self.parts.id).is_empty()
         {
-            return self.repeated(execution).await;
+            return Ok(Answer { repeated: true, ..self.answer(execution).await? });
         }
         // Others may consume a use between observing and claiming; each of them makes progress, so few rounds suffice.
         for _ in 0..ROUNDS {
             let begun = self.parts.clock.monotonic_us();
-            let facts = self.observe(&authentic, &presented.request, peer.clone()).await?;
+            let observing = self.observe(&authentic, &presented.request, peer.clone());
+            let facts = self.phase(Phase::Facts, observing).await?;
             // The record says that the certificate was verified at the time of its facts; so it has to be.
             if facts.observed.now.seconds() != authentic.at.seconds()
                 && let Err(denial) = self.verify(&presented, &authentic.trusted, facts.observed.now)
             {
-                self.record_refusal(&presented, &peer, &denial, facts.observed.now).await?;
-                return Err(Refused::Denied(vec![denial]));
+                let record = self.record_refusal(&presented, &peer, &denial, facts.observed.now).await?;
+                return Err(Refused::denied(denial, record));
             }
             let decision = evaluate(&facts);
             let case = Case { authentic: &authentic, facts: &facts, trace: presented.trace.as_deref(), begun };
@@ -384,16 +445,7 @@ struct Case<'a> {
 /// How often the facts are gathered again because others consumed a use in between.
 const ROUNDS: usize = 8;
 
-/// What the store answers for an execution that an earlier request began; the facts of its record are not read.
 impl<S: Store> Broker<S> {
-    async fn repeated(&self, execution: Execution) -> Result<Answer, Refused> {
-        let detail = match execution.state.is_settled() {
-            true => "settled by an earlier request",
-            false => "begun by an earlier request, and not settled yet",
-        };
-        Ok(Answer { execution, detail: detail.to_owned(), call: None, version: None, repeated: true })
-    }
-
     fn now(&self) -> Timestamp {
         // A clock outside 1970 to 9999 counts as its end, where every certificate has expired.
         self.parts.clock.now().unwrap_or(Timestamp::END)

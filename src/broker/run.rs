@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::clock_watch::{ClockWatch, Reading};
-use super::{Answer, Broker, Case, Refused};
+use super::{Answer, Broker, Case, Decided, Refused};
 use crate::ceiling::Rate;
 use crate::clock::Clock;
 use crate::decision::{Decision, MutationId, Permit, PermittedCall, Terms};
@@ -17,6 +17,7 @@ use crate::reason::{Denial, Reason};
 use crate::record::{About, Draft, Timings};
 use crate::store::{self, Claim, Claimed, RateLimit, Store, UseKey};
 use crate::target::{self, Performed};
+use crate::telemetry::{Causes, Phase, log};
 use crate::timestamp::Timestamp;
 
 /// How long minting may take. The embedded CA needs microseconds; a remote issuer a round trip.
@@ -79,8 +80,8 @@ impl<S: Store> Broker<S> {
         match (decision, plan) {
             (Decision::Allow(permit), Some(plan)) => self.drive(permit, plan, draft, case, use_key).await,
             (decision, _) => {
-                self.parts.store.append(draft).await?;
-                Err(Refused::Denied(decision.denials().to_vec()))
+                let head = self.durable(self.parts.store.append(draft)).await?;
+                Err(Refused::Denied { denials: decision.denials().to_vec(), record: Some(head.number) })
             }
         }
     }
@@ -113,7 +114,8 @@ impl<S: Store> Broker<S> {
                     let Some((draft, claim, plan)) = draft.take() else { return Err(twice()) };
                     held.plan = Some(plan);
                     held.timings.decide_us = self.since(case.begun);
-                    match self.parts.store.decide(draft, claim).await {
+                    let claiming = self.durable(self.parts.store.decide(draft, claim));
+                    match self.phase(Phase::Claim, claiming).await {
                         Ok(Claimed::New(head)) => {
                             held.decision = head.number;
                             Event::Claimed
@@ -130,17 +132,19 @@ impl<S: Store> Broker<S> {
                 }
                 Effect::Mint => {
                     let Some(plan) = held.plan.take() else { return Err(twice()) };
-                    self.mint(plan, &terms, &mut held).await
+                    self.phase(Phase::Mint, self.mint(plan, &terms, &mut held)).await
                 }
-                Effect::Call(call) => Event::Performed(self.call(call, &mut held).await),
-                Effect::Complete(outcome) => self.complete(&terms, about.clone(), &outcome, &held).await,
-                Effect::Finish(finish) => return self.finish(finish, &terms, held).await,
+                Effect::Call(call) => Event::Performed(self.phase(Phase::Call, self.call(call, &mut held)).await),
+                Effect::Complete(outcome) => {
+                    self.phase(Phase::Complete, self.complete(&terms, about.clone(), &outcome, &held)).await
+                }
+                Effect::Finish(finish) => return self.finish(finish, &terms, held, about).await,
             };
             effect = execution.on(event).map_err(|error| Refused::Internal(error.to_string()))?;
         }
     }
 
-    fn since(&self, begun: u64) -> u64 {
+    pub(super) fn since(&self, begun: u64) -> u64 {
         self.parts.clock.monotonic_us().saturating_sub(begun)
     }
 
@@ -204,32 +208,39 @@ impl<S: Store> Broker<S> {
         let draft = match self.outcome_draft(terms, held.decision, about, outcome, Some(held.timings)) {
             Ok(draft) => draft,
             Err(error) => {
-                tracing::error!(mutation = %terms.mutation_id(), %error, "an outcome cannot be recorded");
+                log!(OutcomeNotMade, mutation = %terms.mutation_id(), error = %Causes(&error), "an outcome cannot be recorded");
                 return Event::NotCompleted;
             }
         };
-        match self.parts.store.complete(terms.mutation_id().clone(), outcome.state, draft).await {
+        let completing = self.parts.store.complete(terms.mutation_id().clone(), outcome.state, draft);
+        match self.durable(completing).await {
             Ok(_) => Event::Completed,
             Err(error) => {
-                tracing::error!(mutation = %terms.mutation_id(), %error, "an outcome is not recorded; evidence will settle it");
+                let (mutation, error) = (terms.mutation_id(), Causes(&error));
+                log!(OutcomeUnrecorded, %mutation, %error, "an outcome is not recorded; evidence will settle it");
                 Event::NotCompleted
             }
         }
     }
 
     /// Records what evidence makes of an execution whose end was not recorded.
-    pub(crate) async fn settle(&self, execution: &store::Execution, outcome: &Outcome) -> Result<(), Refused> {
-        let draft = self.settled_draft(execution, outcome)?;
-        self.parts.store.complete(execution.mutation_id.clone(), outcome.state, draft).await?;
+    pub(crate) async fn settle(
+        &self,
+        execution: &store::Execution,
+        decided: &Decided,
+        outcome: &Outcome,
+    ) -> Result<(), Refused> {
+        let draft = self.settled_draft(execution, decided, outcome)?;
+        self.durable(self.parts.store.complete(execution.mutation_id.clone(), outcome.state, draft)).await?;
         Ok(())
     }
 
-    async fn finish(&self, finish: Finish, terms: &Terms, held: Held) -> Result<Option<Answer>, Refused> {
+    async fn finish(&self, finish: Finish, terms: &Terms, held: Held, about: About) -> Result<Option<Answer>, Refused> {
         let outcome = match finish {
             Finish::Recorded(outcome) | Finish::Unrecorded(outcome) => outcome,
             Finish::NotClaimed(NotClaimed::Existing) => {
                 let existing = held.existing.ok_or_else(|| Refused::Internal("an execution is gone".to_owned()))?;
-                return self.repeated(*existing).await.map(Some);
+                return Ok(Some(Answer { repeated: true, ..self.answer(*existing).await? }));
             }
             // The facts say what it is: the use is consumed now, and the next round denies with its reason.
             Finish::NotClaimed(NotClaimed::Conflict | NotClaimed::Raced) => return Ok(None),
@@ -240,6 +251,10 @@ impl<S: Store> Broker<S> {
             execution,
             detail: outcome.detail,
             call: Some(terms.call_digest()),
+            resource: about.resource,
+            grade: self.grade(terms),
+            reason: outcome.reason,
+            rejection: outcome.rejection,
             version: outcome.version.map(|version| version.to_string()),
             repeated: false,
         }))

@@ -172,7 +172,7 @@ impl StatusOf {
             };
         }
         // Watching has no end of its own: the time limit is for answers, not for what is waited for.
-        let mut changes = match client.watch_execution(message).await {
+        let mut changes = match client.watch_execution(self.connection.lasting(message)).await {
             Ok(answer) => answer.into_inner(),
             Err(status) => return failed(&status, format, out),
         };
@@ -251,6 +251,16 @@ const fn advice(state: State) -> &'static str {
     }
 }
 
+/// What a grade means to whoever asked; one that is not known here, as it is.
+fn drift(grade: &str) -> &str {
+    match grade {
+        "atomic" => "atomic: the target itself refuses the call if the baseline does not hold",
+        "bounded" => "bounded: the baseline was checked shortly before the call",
+        "detect_only" => "detect_only: drift is noticed after the call",
+        other => other,
+    }
+}
+
 fn print_execution(execution: &wire::Execution, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
     let state = convert::state(execution.state).context("the broker's answer has a state that is not known here")?;
     let time = |time: &Option<prost_types::Timestamp>| {
@@ -275,6 +285,11 @@ fn print_execution(execution: &wire::Execution, format: Format, out: &mut impl W
                 "settled_at": settled,
                 "repeated": execution.repeated,
                 "version": execution.version,
+                "target": execution.target,
+                "resource": execution.resource,
+                "grade": execution.grade,
+                "reason": execution.reason,
+                "rejection": execution.rejection,
             });
             writeln!(out, "{document}")?;
         }
@@ -287,26 +302,28 @@ fn print_execution(execution: &wire::Execution, format: Format, out: &mut impl W
             let again = if execution.repeated { " (an earlier request began it)" } else { "" };
             writeln!(out, "{style}{}{style:#} {}{again}", state.as_str(), advice(state))?;
             let mut table = Table::default();
-            table
-                .row("mutation", printable(&execution.mutation_id))
-                .row("decision", format!("record {}", execution.decision_record));
-            if execution.outcome_record > 0 {
-                table.row("outcome", format!("record {}", execution.outcome_record));
-            }
-            for (name, text) in [
-                ("detail", &execution.detail),
-                ("version", &execution.version),
-                ("certificate", &execution.certificate),
-                ("call", &execution.call_digest),
-            ] {
+            let mut said = |name: &str, text: &str| {
                 if !text.is_empty() {
                     table.row(name, printable(text));
                 }
+            };
+            said("mutation", &execution.mutation_id);
+            said("target", &execution.target);
+            said("resource", &execution.resource);
+            said("detail", &execution.detail);
+            said("rejected for", &execution.rejection);
+            said("version", &execution.version);
+            said("drift", drift(&execution.grade));
+            said("certificate", &execution.certificate);
+            said("call", &execution.call_digest);
+            let moment = |time: Option<Timestamp>| time.map(|time| format!(", {time}")).unwrap_or_default();
+            said("decided", &format!("record {}{}", execution.decision_record, moment(decided)));
+            if execution.outcome_record > 0 {
+                said("ended", &format!("record {}{}", execution.outcome_record, moment(settled)));
             }
-            for (name, time) in [("decided", decided), ("settled", settled)] {
-                if let Some(time) = time {
-                    table.row(name, time);
-                }
+            if let Ok(reason) = execution.reason.parse::<crate::reason::Reason>() {
+                said("reason", reason.code());
+                said("what to do", &format!("{} (mended by {})", reason.mend(), reason.mender().as_str()));
             }
             table.print(out)?;
         }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::{BAD, Exit, Format, ended, runtime};
+use super::{BAD, Exit, Format, ended};
 use crate::clock::Clock;
 use crate::config::broker::BrokerConfig;
 use crate::telemetry;
@@ -28,8 +28,8 @@ impl Command {
                 return Ok(Exit::Refused);
             }
         };
-        telemetry::init(&config.log)?;
-        runtime()?.block_on(async {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+            let telemetry = telemetry::init(&config.log, &config.telemetry, "seb")?;
             let say = |listening: crate::runtime::Listening| {
                 match format {
                     Format::Json => writeln!(
@@ -50,8 +50,9 @@ impl Command {
                 .and_then(|()| out.flush())
                 .context("cannot say where it listens")
             };
-            crate::runtime::broker(config, Clock::system(), ended(), say).await
-        })?;
-        Ok(Exit::Success)
+            let ran = crate::runtime::broker(config, Clock::system(), ended(), say).await;
+            telemetry.end().await;
+            ran.map(|()| Exit::Success)
+        })
     }
 }

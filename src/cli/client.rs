@@ -16,6 +16,7 @@ use super::certificate::spiffe_id;
 use super::{BAD, Exit, Format, Table};
 use crate::config::kind::HostPort;
 use crate::identity::folder;
+use crate::telemetry::TraceParent;
 use crate::tls::{Connector, H2, client_config};
 
 /// How long a connection may take.
@@ -39,6 +40,9 @@ pub(super) struct Connection {
     /// How long to wait for the answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
     timeout: u32,
+    /// The trace that the call is part of (W3C Trace Context); left out, it begins one
+    #[arg(long, value_name = "TRACEPARENT")]
+    traceparent: Option<TraceParent>,
 }
 
 /// The authority, and who asks.
@@ -56,11 +60,14 @@ pub(super) struct Authority {
     /// How long to wait for the answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
     timeout: u32,
+    /// The trace that the call is part of (W3C Trace Context); left out, it begins one
+    #[arg(long, value_name = "TRACEPARENT")]
+    traceparent: Option<TraceParent>,
 }
 
 impl From<Authority> for Connection {
-    fn from(Authority { server, server_id, identity, timeout }: Authority) -> Self {
-        Self { server, server_id, identity, timeout }
+    fn from(Authority { server, server_id, identity, timeout, traceparent }: Authority) -> Self {
+        Self { server, server_id, identity, timeout, traceparent }
     }
 }
 
@@ -78,8 +85,19 @@ impl Connection {
 
     /// A request that waits for its answer as long as the command line says.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+        let mut request = self.lasting(message);
         request.set_timeout(Duration::from_secs(self.timeout.into()));
+        request
+    }
+
+    /// A request that waits as long as the server answers.
+    pub(super) fn lasting<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let trace = self.traceparent.or_else(TraceParent::fresh);
+        // A traceparent is plain ASCII.
+        if let Some(trace) = trace.and_then(|trace| trace.to_string().parse().ok()) {
+            request.metadata_mut().insert(TraceParent::FIELD, trace);
+        }
         request
     }
 }

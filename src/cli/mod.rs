@@ -17,6 +17,7 @@ mod sab_serve;
 mod sandbox;
 pub mod seb;
 mod trust_domain;
+mod version;
 
 use std::fmt::Display;
 use std::io::{self, Read, Write};
@@ -52,6 +53,10 @@ impl From<Exit> for ExitCode {
 
 /// The status for a command line that cannot be understood, or an input that cannot be read: 2.
 pub const USAGE: u8 = 2;
+
+/// What every command says of how it ends; some say it more exactly.
+const STATUSES: &str = "Exit status: 0 holds or done, 1 does not hold or refused, 2 usage or unreadable input, 3 not known or not decided \
+     yet, 4 not available: try again later. docs/commands.md has every command.";
 
 /// The form of what a command prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -5,13 +5,14 @@ use std::io::Write;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{Exit, Output, config, issue, proposals, sab_policy, sab_serve};
+use super::{Exit, Output, config, issue, proposals, records, sab_policy, sab_serve, version};
 use crate::sab::config::SabConfig;
 
 /// Sovereign Assurance Boundary, the reference authority: admits proposals by signing certificates
 #[derive(Debug, Parser)]
-#[command(name = "sab", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Exit status: 0 done, 1 refused, 2 usage or unreadable input.")]
+#[command(name = "sab", version = version::SHORT, long_version = version::LONG.as_str())]
+#[command(propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = super::STATUSES)]
 pub struct Command {
     #[command(flatten)]
     output: Output,
@@ -31,11 +32,16 @@ enum Topic {
     /// Look at proposals, of all agents
     #[command(subcommand)]
     Proposals(proposals::Proposals),
+    /// Look at the authority's records, verify them, and derive its decisions again, offline
+    #[command(subcommand)]
+    Records(records::Command),
     /// Issue an attribute certificate over a contract, from files and without a server
     Issue(Box<issue::Command>),
     /// Look at policy sets
     #[command(subcommand)]
     Policy(sab_policy::Command),
+    /// Print what this binary was built from, and by what
+    Version,
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -55,7 +61,9 @@ impl Command {
             Topic::Config(command) => command.run(self.output.format, out, SabConfig::check),
             Topic::Revoke(command) => command.run(self.output.format, out),
             Topic::Proposals(command) => command.run(self.output.format, out),
+            Topic::Records(command) => command.run(self.output.format, out),
             Topic::Policy(command) => command.run(self.output.format, out),
+            Topic::Version => version::print("sab", self.output.format, out),
             Topic::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "sab", out);
                 Ok(Exit::Success)

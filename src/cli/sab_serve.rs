@@ -30,9 +30,9 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
         let config = SabConfig::load(&self.config)?;
-        telemetry::init(&config.log)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
+            let telemetry = telemetry::init(&config.log, &config.telemetry, "sab")?;
             let sab = Sab::start(config).await?;
             let (address, http) = (sab.address().to_string(), sab.http_address().to_string());
             match format {
@@ -42,8 +42,9 @@ impl Serve {
             out.flush()?;
             let (reload, reloads) = mpsc::channel(1);
             tokio::spawn(hangups(reload));
-            sab.run(reloads, ended()).await?;
-            Ok(Exit::Success)
+            let ran = sab.run(reloads, ended()).await;
+            telemetry.end().await;
+            Ok(ran.map(|_| Exit::Success)?)
         })
     }
 }

@@ -5,13 +5,14 @@ use std::io::Write;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{Exit, Output, agent, broker, certificate, config, records, sandbox, trust_domain};
+use super::{Exit, Output, agent, broker, certificate, config, records, sandbox, trust_domain, version};
 use crate::config::broker::BrokerConfig;
 
 /// Sovereign Execution Broker: performs certified mutations for agents that hold no authority
 #[derive(Debug, Parser)]
-#[command(name = "seb", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Exit status: 0 holds or done, 1 does not hold or refused, 2 usage or unreadable input.")]
+#[command(name = "seb", version = version::SHORT, long_version = version::LONG.as_str())]
+#[command(propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = super::STATUSES)]
 pub struct Command {
     #[command(flatten)]
     output: Output,
@@ -40,6 +41,8 @@ enum Topic {
     /// Look at the log of a broker, verify it, and derive its decisions again
     #[command(subcommand)]
     Records(records::Command),
+    /// Print what this binary was built from, and by what
+    Version,
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -61,6 +64,7 @@ impl Command {
             Topic::TrustDomain(command) => command.run(self.output.format, out),
             Topic::Sandbox(command) => command.run(self.output.format, out),
             Topic::Records(command) => command.run(self.output.format, out),
+            Topic::Version => version::print("seb", self.output.format, out),
             Topic::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "seb", out);
                 Ok(Exit::Success)

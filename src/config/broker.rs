@@ -7,7 +7,9 @@ use std::time::Duration;
 use spiffe::{SpiffeId, TrustDomain};
 
 use super::kind::{self, Boolean, HostPort, Id, ListOf, OneOf, PathTo};
-use super::server::{GrpcConfig, HttpConfig, IdentityConfig, Ids, LogConfig, chain};
+use super::server::{
+    GrpcConfig, HttpConfig, IdentityConfig, Ids, LogConfig, Secret, TelemetryConfig, chain, is_private,
+};
 use super::{ConfigError, Files, KeyDoc, Table, ceilings};
 use crate::ceiling::Ceilings;
 use crate::contract::{TargetKind, TargetName};
@@ -44,6 +46,8 @@ pub struct BrokerConfig {
     pub reconcile_interval: Duration,
     /// Logs.
     pub log: LogConfig,
+    /// Traces.
+    pub telemetry: TelemetryConfig,
 }
 
 /// `[store]`: what the broker must not forget.
@@ -124,6 +128,7 @@ impl BrokerConfig {
             table.default("interval", kind::duration("100ms", "1h"), "\"5s\"", "How often evidence is looked for.")
         });
         let log = root.table("log", "Logs, on standard error.", LogConfig::read);
+        let telemetry = root.table("telemetry", TelemetryConfig::MEANING, TelemetryConfig::read);
         let (identity, authorities, targets, ceilings) = (identity?, authorities?, targets?, ceilings?);
         let (trust_bundles, mut roles) = (trust_bundles?, roles?);
         let consistent = [
@@ -149,6 +154,7 @@ impl BrokerConfig {
             roles,
             reconcile_interval: reconcile_interval?,
             log: log?,
+            telemetry: telemetry?,
         })
     }
 
@@ -169,6 +175,13 @@ impl StoreConfig {
         let (path, record_key) = (path?, record_key?);
         if path == record_key {
             return table.refuse("record_key", "is the same file as `path`", None);
+        }
+        let private = [
+            is_private(table, "path", &path, Secret::FileAndFolder),
+            is_private(table, "record_key", &record_key, Secret::File),
+        ];
+        if private.contains(&false) {
+            return None;
         }
         Some(Self { path, record_key })
     }

@@ -1,10 +1,11 @@
 //! The sections that every server has.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::kind::{self, Integer, OneOf, PathTo, SocketAddress};
+use super::kind::{self, HostPort, Integer, OneOf, PathTo, SocketAddress};
 use super::{Files, Table};
 use crate::grpc::access::IdPattern;
 use crate::identity::folder;
@@ -76,6 +77,26 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// The least important level that is logged.
     pub level: LogLevel,
+}
+
+/// `[telemetry]`: where traces go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TelemetryConfig {
+    /// Where spans are sent; none, and they are not.
+    pub collector: Option<Collector>,
+    /// Of how many in 1000 traces that begin here spans are sent.
+    pub sampled: u32,
+    /// What tells this process from others of its kind.
+    pub instance: Option<String>,
+}
+
+/// An OpenTelemetry collector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collector {
+    /// Its OTLP endpoint for gRPC.
+    pub address: HostPort,
+    /// The CA certificates of its certificate; none, and it is spoken to in clear text.
+    pub anchors: Option<PathBuf>,
 }
 
 /// The form of a line of the log.
@@ -225,6 +246,85 @@ impl HttpConfig {
     pub fn read(table: &mut Table<'_>, listen: &str) -> Option<Self> {
         let meaning = "Where `/metrics`, `/livez` and `/readyz` listen, in clear text and for anybody: keep it off public networks.";
         Some(Self { listen: table.default("listen", SocketAddress, listen, meaning)? })
+    }
+}
+
+impl TelemetryConfig {
+    /// What the section is for.
+    pub const MEANING: &str = "Traces, for an OpenTelemetry collector; left out, none are exported.";
+
+    /// Reads `[telemetry]`.
+    pub fn read(table: &mut Table<'_>) -> Option<Self> {
+        let meaning = "The collector's OTLP endpoint for gRPC; left out, nothing is exported.";
+        let otlp = table.optional("otlp", kind::host_port(), meaning);
+        let meaning = "The CA certificates, in PEM, by which the collector's certificate is verified, with its host name; left out, it is spoken to in clear text, which only this machine's own may be.";
+        let ca = table.optional("otlp_ca", PathTo::File, meaning);
+        let meaning = "Of how many in 1000 traces that begin here spans are exported; of a trace that the caller began, its `traceparent` says so.";
+        let sampled = table.default("sampled", Integer(0..=1000), "1000", meaning);
+        let meaning = "What tells this process from others of its kind: `service.instance.id`.";
+        let expects = "1 to 128 printable ASCII characters without space";
+        let instance = table.optional("instance", kind::text::<Instance>(expects), meaning);
+        let collector = match (otlp?, ca?) {
+            (Some(address), anchors) => {
+                if anchors.is_none() && !is_local(&address) {
+                    let hint = "name its CA certificates with `otlp_ca`, or run a collector on this machine";
+                    return table.refuse(
+                        "otlp",
+                        "is another machine, and would be spoken to in clear text",
+                        Some(hint),
+                    );
+                }
+                Some(Collector { address, anchors })
+            }
+            (None, Some(_)) => return table.refuse("otlp_ca", "is of no use without `otlp`", None),
+            (None, None) => None,
+        };
+        Some(Self { collector, sampled: sampled?, instance: instance?.map(|instance| instance.0) })
+    }
+}
+
+/// Whether an address is this machine's own, whatever anybody else says.
+fn is_local(address: &HostPort) -> bool {
+    let host = address.as_str().rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether what is kept secret in `path` is its owner's alone, if it is there already. Notes what is not, and how to mend it.
+pub(crate) fn is_private(table: &Table<'_>, key: &str, path: &Path, kind: Secret) -> bool {
+    if table.files() == Files::Ignore {
+        return true;
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = Some((folder, "700")).filter(|_| kind == Secret::FileAndFolder);
+    let mut exposed = folder.into_iter().chain([(path, "600")]).filter_map(|(path, should)| {
+        let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+        (mode & 0o077 != 0).then_some((path, mode, should))
+    });
+    let Some((path, mode, should)) = exposed.next() else { return true };
+    let path = path.display();
+    let what = format!("`{path}` has mode {mode:03o}, so that others can reach it");
+    table.refuse::<()>(key, what, Some(&format!("run `chmod {should} {path}`")));
+    false
+}
+
+/// What has to be its owner's alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Secret {
+    /// The file.
+    File,
+    /// The file, and the folder that it is in.
+    FileAndFolder,
+}
+
+/// The name of one process among others.
+struct Instance(String);
+
+impl std::str::FromStr for Instance {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let good = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        if good { Ok(Self(text.to_owned())) } else { Err(()) }
     }
 }
 

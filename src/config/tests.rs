@@ -250,3 +250,45 @@ fn the_example_is_read() {
     let described: std::collections::BTreeSet<_> = BrokerConfig::describe().into_iter().map(|doc| doc.key).collect();
     assert!(described.contains("targets[].server_id") && described.contains("ceilings.knowledge.boundary"));
 }
+
+#[test]
+fn traces_go_nowhere_in_clear_text_but_to_this_machine() {
+    assert_eq!(broker(MINIMAL).unwrap().telemetry.collector, None);
+    for local in ["127.0.0.1:4317", "[::1]:4317", "localhost:4317"] {
+        let config = broker(&format!("{MINIMAL}[telemetry]\notlp = \"{local}\"")).unwrap();
+        assert_eq!(config.telemetry.collector.unwrap().address.as_str(), local);
+    }
+    for other in ["collector:4317", "10.0.0.1:4317", "localhost.example.org:4317"] {
+        let text = format!("{MINIMAL}[telemetry]\notlp = \"{other}\"");
+        assert!(problems(&text).contains("clear text"), "{other}");
+        assert!(broker(&format!("{text}\notlp_ca = \"ca.pem\"")).is_ok(), "{other}");
+    }
+    assert!(problems(&format!("{MINIMAL}[telemetry]\notlp_ca = \"ca.pem\"")).contains("of no use"));
+    assert!(problems(&format!("{MINIMAL}[telemetry]\nsampled = 1001")).contains("telemetry.sampled"));
+    assert!(problems(&format!("{MINIMAL}[telemetry]\ninstance = \"a b\"")).contains("telemetry.instance"));
+}
+
+#[test]
+fn store_and_record_key_are_the_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    std::fs::write(path("broker.db"), "").unwrap();
+    std::fs::write(path("record-key.pem"), "").unwrap();
+    let found = || {
+        let checked = parse(MINIMAL, path("broker.toml"), Files::Check, BrokerConfig::read).unwrap_err();
+        let of_store = checked.problems().iter().filter(|problem| problem.key.starts_with("store."));
+        of_store.map(|problem| (problem.key.clone(), problem.hint.clone().unwrap())).collect::<Vec<_>>()
+    };
+    let run = |how: &str, name: &str| format!("run `chmod {how} {}`", path(name).display());
+    mode(&path("broker.db"), 0o600);
+    mode(&path("record-key.pem"), 0o640);
+    assert_eq!(found(), [("store.record_key".to_owned(), run("600", "record-key.pem"))]);
+    mode(&path("record-key.pem"), 0o600);
+    assert_eq!(found(), []);
+    mode(&path("broker.db"), 0o644);
+    assert_eq!(found(), [("store.path".to_owned(), run("600", "broker.db"))]);
+    mode(folder.path(), 0o755);
+    assert_eq!(found(), [("store.path".to_owned(), format!("run `chmod 700 {}`", folder.path().display()))]);
+}

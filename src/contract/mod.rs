@@ -34,6 +34,7 @@ pub use document::{Contract, Limits, Target};
 pub(crate) use json::decode;
 pub use json::{InvalidJson, InvalidNumber, Json, JsonFault, MAX_SAFE_INTEGER, Number, Object};
 pub use names::{InvalidName, StepName, TargetName, Version};
+pub(crate) use pointer::escape;
 pub use pointer::{InvalidPointer, Pointer};
 pub use resource::{AwsOperation, AwsResource, KubernetesResource, Resource, SandboxResource, TargetKind, Verb};
 pub use schema::json_schema;

@@ -321,7 +321,7 @@ fn steps(wire: Vec<StepWire>, kind: TargetKind, octets: usize) -> Result<Vec<Ste
             return Err(at(Fault::schema("must name a later step"), "compensation"));
         }
         let mutation = mutation(wire.mutation, kind, octets).map_err(|fault| at(fault, "mutation"))?;
-        let baseline = baseline(wire.baseline, mutation.verb(), kind).map_err(|fault| at(fault, "baseline"))?;
+        let baseline = baseline(wire.baseline, &mutation, kind).map_err(|fault| at(fault, "baseline"))?;
         let mut step = Step::new(wire.name, mutation, baseline);
         if let Some(after) = wire.after {
             step = step.after(after);
@@ -418,6 +418,10 @@ const fn names_its_object(verb: &Verb) -> bool {
     matches!(verb, Verb::Create | Verb::Update | Verb::Apply)
 }
 
+fn is_subresource(resource: &Resource) -> bool {
+    matches!(resource, Resource::Kubernetes(KubernetesResource { subresource: Some(_), .. }))
+}
+
 /// Checks that verb and body go together.
 fn check_body(verb: &Verb, resource: &Resource, body: &Body) -> Result<(), Fault> {
     match (verb, resource, body) {
@@ -488,9 +492,12 @@ fn parameter(wire: ParameterWire, body: &Json) -> Result<Parameter, Fault> {
     Ok(Parameter::new(wire.pointer, wire.required, wire.bounds))
 }
 
-fn baseline(wire: BaselineWire, verb: &Verb, kind: TargetKind) -> Result<Baseline, Fault> {
+fn baseline(wire: BaselineWire, mutation: &Mutation, kind: TargetKind) -> Result<Baseline, Fault> {
     let absent = matches!(wire, BaselineWire::Absent {});
+    let verb = mutation.verb();
     match verb {
+        // What is posted to a subresource, such as an eviction, is about an object that exists.
+        Verb::Create if is_subresource(mutation.resource()) => {}
         Verb::Create if !absent => return Err(Fault::schema("must be `absent`: `create` makes a new object")),
         Verb::Create | Verb::Apply | Verb::Aws(_) => {}
         _ if absent => return Err(Fault::schema(format!("must not be `absent`: `{verb}` needs an object"))),

@@ -6,15 +6,14 @@ use prost_types::Timestamp as WireTime;
 use spiffe::SpiffeId;
 
 use super::status::Violation;
-use crate::attribute_certificate::{MAX_CERTIFICATE_OCTETS, MAX_CHAIN};
 use crate::broker::{Answer, Checked, Presented};
 use crate::contract::{Choice, Contract, Json, Pointer};
 use crate::decision::Request;
-use crate::execution::State;
+use crate::execution::{Grade, Rejection, State};
 use crate::proto::seb::v1 as wire;
-use crate::reason::Denial;
+use crate::reason::{Denial, Reason};
 use crate::spiffe_id;
-use crate::store::{Execution, Filter, MAX_PAGE, Query, Record};
+use crate::store::{Filter, MAX_PAGE, Query, Record};
 use crate::telemetry::TraceParent;
 use crate::timestamp::Timestamp;
 
@@ -59,13 +58,9 @@ impl Violations {
 pub fn presented(message: wire::ExecuteRequest, trace: Option<TraceParent>) -> Result<Presented, Invalid> {
     let mut violations = Violations::default();
     let wire::ExecuteRequest { certificate, chain, step, values, body, idempotency_key, expected_contract } = message;
-    certificate_octets(&mut violations, "certificate", &certificate);
-    if chain.len() > MAX_CHAIN {
-        violations.add::<()>("chain", format!("has {} certificates; at most {MAX_CHAIN} are allowed", chain.len()));
-    } else {
-        for (index, certificate) in chain.iter().enumerate() {
-            certificate_octets(&mut violations, &format!("chain[{index}]"), certificate);
-        }
+    // Of what is there, the broker judges everything, the size too: what it refuses is recorded.
+    if certificate.is_empty() {
+        violations.add::<()>("certificate", "is missing");
     }
     let step = violations.optional("step", &step, "the name of a step", |text| text.parse().ok());
     let expects = "1 to 128 printable ASCII characters without space";
@@ -88,14 +83,6 @@ pub fn presented(message: wire::ExecuteRequest, trace: Option<TraceParent>) -> R
     }
     let request = Request { step, choice, idempotency_key, expected_contract };
     violations.or(Some(Presented { certificate, chain, request, trace: trace.map(|trace| trace.to_string()) }))
-}
-
-fn certificate_octets(violations: &mut Violations, field: &str, octets: &[u8]) {
-    if octets.is_empty() {
-        violations.add::<()>(field, "is missing");
-    } else if octets.len() > MAX_CERTIFICATE_OCTETS {
-        violations.add::<()>(field, format!("is larger than {MAX_CERTIFICATE_OCTETS} octets"));
-    }
 }
 
 fn parameter(violations: &mut Violations, choice: &mut Choice, index: usize, value: &wire::ParameterValue) {
@@ -192,31 +179,26 @@ pub fn wire_record(record: Record) -> wire::Record {
     wire::Record { number: record.number, digest: record.digest.to_string(), envelope: record.envelope }
 }
 
-/// The answer to an execution, for the wire.
+/// An execution with what its records say, for the wire.
 pub fn wire_answer(answer: &Answer) -> wire::Execution {
-    wire::Execution {
-        detail: answer.detail.clone(),
-        call_digest: answer.call.map(|digest| digest.to_string()).unwrap_or_default(),
-        repeated: answer.repeated,
-        version: answer.version.clone().unwrap_or_default(),
-        ..wire_execution(&answer.execution)
-    }
-}
-
-/// An execution as the store has it, for the wire.
-pub fn wire_execution(execution: &Execution) -> wire::Execution {
+    let execution = &answer.execution;
     wire::Execution {
         mutation_id: execution.mutation_id.to_string(),
         state: wire_state(execution.state).into(),
         decision_record: execution.decision,
         outcome_record: execution.outcome.unwrap_or_default(),
-        detail: String::new(),
+        detail: answer.detail.clone(),
         certificate: execution.certificate.to_string(),
-        call_digest: String::new(),
+        call_digest: answer.call.map(|digest| digest.to_string()).unwrap_or_default(),
         decided_at: Some(wire_time(execution.decided_at)),
         settled_at: execution.outcome_at.filter(|_| execution.state.is_settled()).map(wire_time),
-        repeated: false,
-        version: String::new(),
+        repeated: answer.repeated,
+        version: answer.version.clone().unwrap_or_default(),
+        target: execution.target.to_string(),
+        resource: answer.resource.clone().unwrap_or_default(),
+        grade: answer.grade.map(Grade::as_str).unwrap_or_default().to_owned(),
+        reason: answer.reason.map(Reason::code).unwrap_or_default().to_owned(),
+        rejection: answer.rejection.map(Rejection::as_str).unwrap_or_default().to_owned(),
     }
 }
 

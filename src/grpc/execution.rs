@@ -9,6 +9,7 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
+use tracing::Span;
 
 use super::access::Caller;
 use super::convert;
@@ -18,7 +19,7 @@ use crate::clock;
 use crate::decision::{MutationId, Peer};
 use crate::proto::seb::v1 as wire;
 use crate::proto::seb::v1::execution_service_server::{ExecutionService, ExecutionServiceServer};
-use crate::reason::PUBLIC_UNAUTHENTICATED;
+use crate::reason::{PUBLIC_UNAUTHENTICATED, Reason};
 use crate::store::{Execution, Store};
 use crate::telemetry::{BrokerMetrics, TraceParent};
 
@@ -40,8 +41,11 @@ pub trait Executor: Send + Sync + 'static {
     /// Does everything that `execute` does before it consumes the use, and records nothing.
     fn check(&self, presented: Presented, peer: Peer) -> impl Future<Output = Result<Checked, Refused>> + Send;
 
-    /// One execution.
+    /// One execution, as the store has it.
     fn execution(&self, mutation: &MutationId) -> impl Future<Output = Result<Option<Execution>, Refused>> + Send;
+
+    /// An execution with what its records say of it.
+    fn answer(&self, execution: Execution) -> impl Future<Output = Result<Answer, Refused>> + Send;
 
     /// Changes whenever an execution may have changed.
     fn changes(&self) -> watch::Receiver<u64>;
@@ -58,6 +62,10 @@ impl<S: Store> Executor for Arc<Broker<S>> {
 
     fn execution(&self, mutation: &MutationId) -> impl Future<Output = Result<Option<Execution>, Refused>> + Send {
         Broker::execution(self, mutation)
+    }
+
+    fn answer(&self, execution: Execution) -> impl Future<Output = Result<Answer, Refused>> + Send {
+        Broker::answer(self, execution)
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -90,13 +98,37 @@ impl<E: Executor> Service<E> {
     }
 
     fn count(&self, result: &Result<Answer, Refused>, seconds: f64) {
+        note(result);
         let (state, reason) = match result {
             Ok(answer) if answer.repeated => return,
             Ok(answer) => (answer.execution.state.as_str(), ""),
-            Err(Refused::Denied(denials)) => ("denied", denials.first().map_or("", |denial| denial.reason.code())),
+            Err(Refused::Denied { denials, .. }) => {
+                ("denied", denials.first().map_or("", |denial| denial.reason.code()))
+            }
             Err(_) => ("failed", ""),
         };
         self.metrics.executed(state, reason, seconds);
+    }
+}
+
+/// Adds to the span of the call what came of it.
+fn note(result: &Result<Answer, Refused>) {
+    let span = Span::current();
+    match result {
+        Ok(Answer { execution, reason, .. }) => {
+            span.record("mutation", execution.mutation_id.as_str());
+            span.record("state", execution.state.as_str());
+            span.record("reason", reason.map(Reason::code));
+            span.record("record", execution.decision);
+        }
+        Err(Refused::Denied { denials, record }) => {
+            span.record("state", "denied");
+            span.record("reason", denials.first().map(|denial| denial.reason.code()));
+            span.record("record", *record);
+        }
+        Err(_) => {
+            span.record("state", "failed");
+        }
     }
 }
 
@@ -141,7 +173,7 @@ impl<E: Executor> ExecutionService for Service<E> {
         request: Request<wire::GetExecutionRequest>,
     ) -> Result<Response<wire::Execution>, Status> {
         let execution = self.own(&request).await?;
-        Ok(Response::new(convert::wire_execution(&execution)))
+        Ok(Response::new(told(self.executor.as_ref(), execution).await?))
     }
 
     type WatchExecutionStream = BoxStream<'static, Result<wire::Execution, Status>>;
@@ -154,7 +186,7 @@ impl<E: Executor> ExecutionService for Service<E> {
         let changes = self.executor.changes();
         let first = self.own(&request).await?;
         let settled = first.state.is_settled();
-        let now = stream::iter([Ok(convert::wire_execution(&first))]);
+        let now = stream::iter([Ok(told(self.executor.as_ref(), first.clone()).await?)]);
         if settled {
             return Ok(Response::new(now.boxed()));
         }
@@ -189,19 +221,27 @@ impl<E: Executor> Watch<E> {
                 return Some((Err(Cause::NotFound.status("the execution is gone")), None));
             };
             if execution != self.last {
-                let message = convert::wire_execution(&execution);
                 let settled = execution.state.is_settled();
-                self.last = execution;
-                return Some((Ok(message), (!settled).then_some(self)));
+                self.last = execution.clone();
+                return Some(match told(self.executor.as_ref(), execution).await {
+                    Ok(message) => (Ok(message), (!settled).then_some(self)),
+                    Err(status) => (Err(status), None),
+                });
             }
         }
     }
 }
 
+/// What a caller is told of an execution.
+async fn told<E: Executor>(executor: &E, execution: Execution) -> Result<wire::Execution, Status> {
+    let answer = executor.answer(execution).await.map_err(|refused| refusal(&refused))?;
+    Ok(convert::wire_answer(&answer))
+}
+
 /// What a caller is told of a refusal.
 fn refusal(refused: &Refused) -> Status {
     match refused {
-        Refused::Denied(denials) => status::denied(denials, None),
+        Refused::Denied { denials, record } => status::denied(denials, *record),
         Refused::Busy(_) => Cause::ServerBusy.status("the broker runs as many executions as it may"),
         Refused::Store(error) => status::unavailable("the broker's store failed", error.as_ref()),
         Refused::Identity(error) => status::unavailable("no execution identity can be minted", error.as_ref()),

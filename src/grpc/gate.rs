@@ -12,14 +12,14 @@ use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::access::{self, Caller, Flow, Roles};
 use super::fair::{Bounds, Turn, Turns};
 use super::status::{self, Cause};
 use crate::clock;
 use crate::config::server::GrpcLimits;
-use crate::telemetry::{CallLabels, GrpcMetrics, Health, TraceParent};
+use crate::telemetry::{CallLabels, GrpcMetrics, Health, TraceParent, call_span, log};
 use crate::tls::Peer;
 
 /// How much sooner than the client a server gives up, so that the client still hears of it.
@@ -107,6 +107,7 @@ where
             peer = peer.as_ref().map(|peer| tracing::field::display(peer.id())),
             trace = trace.map(|trace| trace.trace_id()),
         );
+        let exported = call_span(method, peer.as_ref().map(Peer::id), trace);
         if let Some(trace) = trace {
             request.extensions_mut().insert(trace);
         }
@@ -124,7 +125,7 @@ where
             gate.count(method, &answer, started);
             Ok(answer)
         };
-        Box::pin(answering.instrument(span))
+        Box::pin(answering.instrument(exported).instrument(span))
     }
 }
 
@@ -191,7 +192,8 @@ impl Inner {
         let code = answer.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
         self.metrics.calls.get_or_create(&CallLabels { method, code: code_name(code) }).inc();
         self.metrics.seconds.observe(started.elapsed().as_secs_f64());
-        tracing::debug!(code = code_name(code), "answered");
+        Span::current().record("code", code_name(code));
+        log!(CallAnswered, code = code_name(code), "answered");
     }
 }
 

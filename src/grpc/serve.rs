@@ -16,7 +16,7 @@ use super::gate::Gate;
 use crate::config::server::GrpcConfig;
 use crate::identity::Identities;
 use crate::proto::DESCRIPTORS;
-use crate::telemetry::{GrpcMetrics, Health};
+use crate::telemetry::{GrpcMetrics, Health, log};
 use crate::tls::{self, H2, Incoming};
 
 /// The largest message to the standard services.
@@ -137,11 +137,11 @@ impl Server {
         }
         health.draining();
         reporter.set_service_status("", ServingStatus::NotServing).await;
-        tracing::info!("draining");
+        log!(Draining, "draining");
         match tokio::time::timeout(config.drain, serving).await {
             Ok(served) => Ok(served.map(|()| Drained::Complete)?),
             Err(_) => {
-                tracing::warn!("the drain timeout passed; what was in flight was cut off");
+                log!(DrainCut, "the drain timeout passed; what was in flight was cut off");
                 Ok(Drained::Cut)
             }
         }

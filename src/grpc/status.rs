@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::reason::{Denial, Mender, PUBLIC_UNAUTHENTICATED, Reason, Retry, Verdict};
+use crate::telemetry::{Causes, log};
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "seb.dev";
@@ -192,7 +193,7 @@ pub fn invalid(violations: &[Violation]) -> Status {
 ///
 /// Before the certificate is known to be authentic it is the same whatever the reasons are.
 pub fn denied(denials: &[Denial], record: Option<u64>) -> Status {
-    let Some(answer) = denials.first() else { return internal_text("a refusal without a reason") };
+    let Some(answer) = denials.first() else { return internal_text(&"a refusal without a reason") };
     let details = ErrorDetails::new();
     let record = record.map(|record| record.to_string()).unwrap_or_default();
     if answer.reason.public_code() == PUBLIC_UNAUTHENTICATED {
@@ -231,34 +232,22 @@ pub fn adopt(headers: &HeaderMap) -> Option<Status> {
 }
 
 /// The status of an error that is nobody's business outside: the log has it under the id that the status names.
-pub fn internal(error: &dyn Error) -> Status {
-    internal_text(&chain(error))
+pub fn internal(error: &(dyn Error + 'static)) -> Status {
+    internal_text(&Causes(error))
 }
 
 /// The status of what should work later; `detail` is for the caller, and the log has the error under the id that the
 /// status names.
-pub fn unavailable(detail: &str, error: &dyn Error) -> Status {
+pub fn unavailable(detail: &str, error: &(dyn Error + 'static)) -> Status {
     let id = incident();
-    tracing::error!(%id, error = chain(error), "{detail}");
+    log!(CallUnavailable, %id, what = detail, error = %Causes(error), "a call failed for now");
     let detail = format!("{detail}; the log has it as `{id}`");
     Cause::Unavailable.with(detail, ErrorDetails::new(), [("id", id)])
 }
 
-/// An error and its causes, on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
-fn internal_text(text: &str) -> Status {
+fn internal_text(text: &dyn Display) -> Status {
     let id = incident();
-    tracing::error!(%id, error = text, "a call failed inside");
+    log!(CallFailed, %id, error = %text, "a call failed inside");
     Cause::Internal.with(
         format_args!("something went wrong; the log has it as `{id}`"),
         ErrorDetails::new(),

@@ -1,8 +1,8 @@
 //! Metrics and health over plain HTTP, on an address of their own.
 //!
 //! Nothing here needs an identity and nothing here changes anything: `/metrics` (OpenMetrics), `/livez` (the process
-//! answers) and `/readyz` (it can do its work; if not, 503; and what stands in the way of all of it or of a part, one line
-//! each).
+//! answers; 503 if a part of it has stopped, so that only another process helps) and `/readyz` (it can do its work; if
+//! not, 503; and what stands in the way of all of it or of a part, one line each).
 
 use std::io;
 use std::net::SocketAddr;
@@ -85,7 +85,7 @@ impl Server {
 fn router(registry: Arc<Registry>, health: Health) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/livez", get(|| async { "alive\n" }))
+        .route("/livez", get(alive))
         .route("/readyz", get(ready))
         .with_state(Shared { registry, health })
         .layer(ServiceBuilder::new().layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS)))
@@ -93,6 +93,13 @@ fn router(registry: Arc<Registry>, health: Health) -> Router {
 
 async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     ([(CONTENT_TYPE, OPEN_METRICS)], shared.registry.render())
+}
+
+async fn alive(State(shared): State<Shared>) -> impl IntoResponse {
+    match shared.health.has_stopped() {
+        None => (StatusCode::OK, "alive\n".to_owned()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("stopped: {reason}\n")),
+    }
 }
 
 async fn ready(State(shared): State<Shared>) -> impl IntoResponse {

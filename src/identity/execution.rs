@@ -49,6 +49,11 @@ pub trait Issuer: Send + Sync {
 
     /// Makes the identity that was planned.
     fn mint(&self, plan: Plan) -> BoxFuture<'_, Result<ExecutionIdentity, MintError>>;
+
+    /// The end of the certificate of the CA that mints here; none where it mints elsewhere.
+    fn ends(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// No execution identity could be made.
@@ -216,7 +221,6 @@ impl ExecutionIdentity {
     }
 
     /// Gives it up for one request.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for targets that take JWT-SVIDs"))]
     pub(crate) fn into_jwt(self) -> Result<JwtSvid, WrongForm> {
         match self.credential {
             Credential::Jwt(token) => Ok(token),

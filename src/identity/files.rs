@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use crate::telemetry::{Causes, log};
+
 /// The longest file that is read, in octets.
 const MAX_OCTETS: u64 = 1024 * 1024;
 
@@ -105,9 +107,27 @@ pub(super) fn make_private_directory(path: &Path) -> Result<(), FileError> {
 
 /// Writes a file that its owner alone can reach: all of it or nothing, and durably.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), FileError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary = path.with_file_name(name);
+    put(path, ".new", text, |temporary| fs::rename(temporary, path))
+}
+
+/// The same, unless there is a file of this name: that one stays.
+pub(super) fn write_new(path: &Path, text: &str) -> Result<(), FileError> {
+    // Another process may be at the same.
+    let ending = format!(".{}.new", std::process::id());
+    put(path, &ending, text, |temporary| {
+        match fs::hard_link(temporary, path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        fs::remove_file(temporary)
+    })
+}
+
+/// Writes a file beside `path`, of its name and `ending`, and names it `path` by `name`.
+fn put(path: &Path, ending: &str, text: &str, name: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), FileError> {
+    let mut beside = path.file_name().unwrap_or_default().to_owned();
+    beside.push(ending);
+    let temporary = path.with_file_name(beside);
     let write = || {
         // What an earlier writer left behind when it was killed.
         match fs::remove_file(&temporary) {
@@ -117,8 +137,9 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), FileError> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        sync_directory(path.parent().unwrap_or(Path::new(".")))
+        name(&temporary)?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_directory(directory.unwrap_or(Path::new(".")))
     };
     write().map_err(|source| FileError::Write { path: path.to_owned(), source })
 }
@@ -184,14 +205,14 @@ where
             match load() {
                 Ok(value) => {
                     loaded = true;
-                    tracing::info!(files = ?paths, "identity files were read again");
+                    log!(IdentityRead, files = ?paths, "identity files were read again");
                     sender.send_replace(Arc::new(value));
                 }
                 Err(error) => {
                     loaded = false;
                     if changed {
-                        let error: &dyn std::error::Error = &error;
-                        tracing::error!(files = ?paths, error, "identity files changed and cannot be used");
+                        let error = Causes(&error);
+                        log!(IdentityUnusable, files = ?paths, %error, "identity files changed and cannot be used");
                     }
                 }
             }

@@ -21,6 +21,7 @@ mod execution;
 mod files;
 pub mod folder;
 mod form;
+mod kept;
 mod leaf;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub use execution::{BACKDATE, EXECUTION_PATH, ExecutionIdentity, Issuer, MintErr
 pub use files::FileError;
 pub(crate) use files::is_private;
 pub use form::{Form, InvalidAudiences, JwtSvid, MAX_AUDIENCE_OCTETS, MAX_AUDIENCES, WrongForm};
+pub use kept::{KeptKeyError, kept_key};
 pub use leaf::{InvalidLeaf, Leaf, Serial};
 
 /// The identity of this process as it is now: look at it for each use, and keep no copy.

@@ -30,6 +30,7 @@ mod outcome;
 mod replay;
 mod seal;
 mod statement;
+mod told;
 mod trust;
 mod verify;
 
@@ -43,8 +44,10 @@ pub use head::{Head, InvalidHead};
 pub use key::{InvalidPublicKey, PublicKey};
 pub use outcome::{Drift, OutcomeParts, Timings, epoch, outcome};
 pub use replay::{ReplayError, Replayed, Source, permitted, replay};
+pub(crate) use replay::{Shelf, compare};
 pub use seal::{SealError, Sealed, Unsigned};
 pub use statement::{InvalidStatement, Link, Statement, beginning, verify_signature};
+pub use told::{DecidedExecution, EndedExecution, decided, ended};
 pub use trust::{restore_trust, trust_artefact};
 pub use verify::{Problem, Summary, Verifier, VerifyError};
 

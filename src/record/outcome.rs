@@ -115,6 +115,8 @@ enum WireRejection {
     Invalid,
     /// The deadline had passed.
     TooLate,
+    /// The target takes no more for now.
+    Busy,
 }
 
 /// How drift was held against a call.

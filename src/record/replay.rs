@@ -122,10 +122,16 @@ pub fn permitted(statement: &Statement, source: &mut Source<'_>) -> Result<Optio
 }
 
 /// Artefacts that are what their digests say.
-struct Shelf<'a, 's>(&'a mut Source<'s>);
+pub(crate) struct Shelf<'a, 's>(&'a mut Source<'s>);
+
+impl<'a, 's> Shelf<'a, 's> {
+    pub(crate) const fn new(source: &'a mut Source<'s>) -> Self {
+        Self(source)
+    }
+}
 
 impl Shelf<'_, '_> {
-    fn get(&mut self, what: &'static str, digest: &Digest) -> Result<Vec<u8>, ReplayError> {
+    pub(crate) fn get(&mut self, what: &'static str, digest: &Digest) -> Result<Vec<u8>, ReplayError> {
         let octets = (self.0)(digest).ok_or(ReplayError::Missing { what, digest: *digest })?;
         if Digest::of(&octets) == *digest { Ok(octets) } else { Err(ReplayError::Forged(*digest)) }
     }
@@ -232,7 +238,7 @@ fn refused(body: &Refused, artefacts: &mut Shelf<'_, '_>) -> Result<Replayed, Re
 }
 
 /// Whether the recorded text is that of the derived decision; if not, where they first differ.
-fn compare(recorded: &str, derived: &Json) -> Result<(), ReplayError> {
+pub(crate) fn compare(recorded: &str, derived: &Json) -> Result<(), ReplayError> {
     if recorded == derived.to_canonical() {
         return Ok(());
     }

@@ -150,7 +150,16 @@ fn i3_i6_a_log_that_contradicts_itself_is_refused_though_signed() {
     let first = Digest::of(b"first");
     let begun = [genesis_of(&key), allow(first, 1, 1), outcome_of(first, 1, 2, State::Succeeded, 2)];
     let outcome = |decision, state| outcome_of(first, 1, decision, state, 3);
+    let elsewhere = |change: fn(&mut About)| {
+        let mut outcome = begun[2].clone();
+        change(&mut outcome.about);
+        vec![begun[0].clone(), begun[1].clone(), outcome]
+    };
     for (drafts, number) in [
+        (elsewhere(|about| about.resource = None), 3),
+        (elsewhere(|about| about.resource = Some("services/other".to_owned())), 3),
+        (elsewhere(|about| about.agent = Some(id(BROKER))), 3),
+        (elsewhere(|about| about.target = None), 3),
         (vec![begun[0].clone(), begun[1].clone(), begun[1].clone()], 3),
         (vec![begun[0].clone(), begun[2].clone()], 2),
         (vec![begun[0].clone(), begun[1].clone(), outcome(1, State::Succeeded)], 3),

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use super::genesis::{Genesis, InvalidGenesis};
 use super::head::Head;
 use super::statement::{InvalidStatement, Statement, beginning, verify_signature};
-use super::{Kind, MAX_NUMBER, body};
-use crate::decision::MutationId;
+use super::{About, Kind, MAX_NUMBER, body};
 use crate::digest::Digest;
 use crate::execution::State;
 use crate::timestamp::Timestamp;
@@ -31,7 +30,7 @@ struct Log {
     time: Timestamp,
 }
 
-/// Half of a digest of a mutation id: enough to tell mutations apart, and small.
+/// Half of a digest: enough to tell things apart, and small.
 type Name = [u8; 16];
 
 /// An execution in the log: where it was decided, and how it stands.
@@ -39,6 +38,7 @@ type Name = [u8; 16];
 struct Standing {
     decision: u64,
     state: State,
+    about: Name,
 }
 
 /// What a log was found to be.
@@ -211,10 +211,10 @@ impl Verifier {
     /// Holds the record against what the log says of the same mutation (I1, I3, I6).
     fn execution(&mut self, statement: &Statement) -> Result<(), Problem> {
         let Some(mutation) = &statement.about.mutation_id else { return Ok(()) };
-        let name = name(mutation);
+        let (name, about) = (name(mutation.as_str()), name(&lasting(&statement.about)));
         match statement.kind {
             Kind::Decision => {
-                let standing = Standing { decision: statement.link.number, state: State::Running };
+                let standing = Standing { decision: statement.link.number, state: State::Running, about };
                 if self.executions.insert(name, standing).is_some() {
                     return Err(Problem::Execution("a second decision allows the same mutation"));
                 }
@@ -224,6 +224,9 @@ impl Verifier {
                 let standing = standing.ok_or(Problem::Execution("an outcome of a mutation that was never allowed"))?;
                 if body::decision_of(statement) != Some(standing.decision) {
                     return Err(Problem::Execution("the outcome names another decision than the mutation's"));
+                }
+                if standing.about != about {
+                    return Err(Problem::Execution("the outcome is about something else than its decision"));
                 }
                 let next = statement.about.state.ok_or(Problem::Execution("an outcome without a state"))?;
                 if !standing.state.may_become(next) {
@@ -279,8 +282,13 @@ fn follow(log: &Log, envelope: &[u8]) -> Result<Statement, Problem> {
     Ok(statement)
 }
 
-fn name(mutation: &MutationId) -> Name {
+fn name(text: &str) -> Name {
     let mut name = Name::default();
-    name.iter_mut().zip(Digest::of(mutation.as_str().as_bytes()).as_bytes()).for_each(|(to, from)| *to = *from);
+    name.iter_mut().zip(Digest::of(text.as_bytes()).as_bytes()).for_each(|(to, from)| *to = *from);
     name
+}
+
+/// What a decision and all its outcomes have in common.
+fn lasting(about: &About) -> String {
+    About { decision: None, state: None, reason: None, ..about.clone() }.to_json().to_canonical()
 }

@@ -12,7 +12,9 @@ use super::authority::Authority;
 use super::epochs::Timing;
 use super::policy::PolicyFiles;
 use crate::config::kind::{self, HostPort, Id, Integer, ListOf, OneOf, PathTo};
-use crate::config::server::{GrpcConfig, HttpConfig, IdentityConfig, Ids, LogConfig};
+use crate::config::server::{
+    GrpcConfig, HttpConfig, IdentityConfig, Ids, LogConfig, Secret, TelemetryConfig, is_private,
+};
 use crate::config::{self, ConfigError, Files, KeyDoc, Table};
 use crate::contract::{TargetKind, TargetName};
 use crate::grpc::access::Roles;
@@ -47,6 +49,8 @@ pub struct SabConfig {
     pub roles: Roles,
     /// Logs.
     pub log: LogConfig,
+    /// Traces.
+    pub telemetry: TelemetryConfig,
 }
 
 /// `[store]`: what the authority must not forget.
@@ -129,6 +133,7 @@ impl SabConfig {
             Some(Roles { agents: agents?, operators: operators?, ..Roles::default() })
         });
         let log = root.table("log", "Logs, on standard error.", LogConfig::read);
+        let telemetry = root.table("telemetry", TelemetryConfig::MEANING, TelemetryConfig::read);
         let (identity, targets, (brokers, timing), mut roles) = (identity?, targets?, epochs?, roles?);
         let brokers: BTreeSet<SpiffeId> = brokers.into_iter().collect();
         if !consistent(root, &targets, &brokers) {
@@ -148,6 +153,7 @@ impl SabConfig {
             bounds: bounds?,
             roles,
             log: log?,
+            telemetry: telemetry?,
         })
     }
 }
@@ -163,6 +169,14 @@ impl StoreConfig {
         let (records, ledger, record_key) = (records?, ledger?, record_key?);
         if records == ledger || records == record_key || ledger == record_key {
             return table.refuse("records", "two of the three are the same file", None);
+        }
+        let private = [
+            is_private(table, "records", &records, Secret::FileAndFolder),
+            is_private(table, "ledger", &ledger, Secret::File),
+            is_private(table, "record_key", &record_key, Secret::File),
+        ];
+        if private.contains(&false) {
+            return None;
         }
         Some(Self { records, ledger, record_key })
     }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +20,11 @@ use super::metrics::SabMetrics;
 use super::policy::{Fault, PolicyFiles};
 use super::proposal::Proposal;
 use super::services::{EpochStream, Proposals, Revocations};
-use crate::attribute_certificate::SignatureAlgorithm;
 use crate::clock;
 use crate::contract::{TargetKind, TargetName};
 use crate::grpc::serve::{Drained, Parts, Server};
 use crate::http;
-use crate::identity::{Identities, folder};
-use crate::key::SigningKey;
+use crate::identity::{Identities, folder, kept_key};
 use crate::proto::sab::v1::epoch_service_server::EpochServiceServer;
 use crate::proto::sab::v1::proposal_service_server::ProposalServiceServer;
 use crate::proto::sab::v1::revocation_service_server::RevocationServiceServer;
@@ -37,7 +33,7 @@ use crate::store::Store;
 use crate::store::sqlite::{Options, Sqlite};
 use crate::target::Target;
 use crate::target::sandbox::Sandbox;
-use crate::telemetry::{GrpcMetrics, Health, Registry};
+use crate::telemetry::{Causes, GrpcMetrics, Health, Registry, Shown, log};
 
 /// How often pending proposals are looked at, and gauges set.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -174,7 +170,7 @@ impl Sab {
             services: SERVICES,
         };
         health.started();
-        tracing::info!(address = %self.server.address(), "the authority serves");
+        log!(Serving, grpc = %self.server.address(), version = env!("CARGO_PKG_VERSION"), "the authority serves");
         let served = self.server.serve(parts, shutdown).await.what("the API ended");
         ended.cancel();
         background.await.what("the background task ended")?;
@@ -202,17 +198,14 @@ impl Background {
         let reloaded = match PolicyFiles::read(&self.policies) {
             Ok(files) => self.airlock.reload(&files).await,
             Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn Error,
-                    "the policies cannot be read; those of before stay in force"
-                );
+                log!(PoliciesKept, error = %Causes(&error), "the policies cannot be read; those of before stay in force");
                 return;
             }
         };
         match reloaded {
-            Ok(faults) if faults.is_empty() => tracing::info!("the policies were read again"),
+            Ok(faults) if faults.is_empty() => log!(PoliciesRead, "the policies were read again"),
             Ok(faults) => report_faults(&faults),
-            Err(error) => tracing::error!(error = &error as &dyn Error, "the policies of before stay in force"),
+            Err(error) => log!(PoliciesKept, error = %Causes(&error), "the policies of before stay in force"),
         }
         set_gauges(&self.airlock, &self.epochs, &self.metrics);
     }
@@ -220,8 +213,10 @@ impl Background {
     async fn sweep(&self) {
         match self.airlock.expire().await {
             Ok(0) => {}
-            Ok(count) => tracing::info!(count, "proposals expired"),
-            Err(error) => tracing::warn!(error = &error as &dyn Error, "pending proposals could not be looked at"),
+            Ok(count) => log!(ProposalsExpired, count, "proposals expired"),
+            Err(error) => {
+                log!(ProposalsUnreadable, error = %Causes(&error), "pending proposals could not be looked at")
+            }
         }
         set_gauges(&self.airlock, &self.epochs, &self.metrics);
     }
@@ -238,7 +233,7 @@ fn set_gauges(airlock: &Airlock<Sqlite>, epochs: &Epochs, metrics: &SabMetrics) 
 
 fn report_faults(faults: &[Fault]) {
     for fault in faults {
-        tracing::error!(%fault, "the policies are broken: every proposal is refused");
+        log!(PoliciesBroken, fault = %Shown(fault), "the policies are broken: every proposal is refused");
     }
 }
 
@@ -252,12 +247,15 @@ async fn authority(folder: &Path) -> Result<watch::Receiver<Arc<Authority>>, Sab
         while changes.changed().await.is_ok() {
             match Authority::in_folder(&folder) {
                 Ok(next) if next.id() == sender.borrow().id() => drop(sender.send_replace(Arc::new(next))),
-                Ok(_) => tracing::error!("the key of the authority is another authority's now; the one before stays"),
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn Error,
-                        "the key of the authority cannot be used; the one before stays"
+                Ok(_) => {
+                    log!(
+                        AuthorityKeyForeign,
+                        "the key of the authority is another authority's now; the one before stays"
                     );
+                }
+                Err(error) => {
+                    let error = Causes(&error);
+                    log!(AuthorityKeyUnusable, %error, "the key of the authority cannot be used; the one before stays");
                 }
             }
             if sender.is_closed() {
@@ -286,7 +284,7 @@ fn targets(config: &SabConfig, identities: &Identities) -> Result<BTreeMap<Targe
 
 /// Opens the records; the first time it binds the key that signs them to this process's identity.
 async fn open_store(config: &SabConfig, identities: &Identities) -> Result<Sqlite, SabError> {
-    let key = record_key(&config.store.record_key)?;
+    let key = kept_key(&config.store.record_key).what("the record key cannot be used")?;
     let public = key.public_key().what("the record key cannot be used")?;
     let public = PublicKey::from_spki(&public).what("the record key cannot be used")?;
     let store = Sqlite::open(Options::new(&config.store.records), key).await.what("the records cannot be opened")?;
@@ -304,19 +302,6 @@ async fn open_store(config: &SabConfig, identities: &Identities) -> Result<Sqlit
         store.append(draft).await.what("the log of records cannot be begun")?;
     }
     Ok(store)
-}
-
-/// The key that signs records; made, for the owner alone, the first time.
-fn record_key(path: &Path) -> Result<SigningKey, SabError> {
-    if path.exists() {
-        return read_key(path).what("the record key cannot be used");
-    }
-    let key = SigningKey::generate(SignatureAlgorithm::Ed25519).what("the record key cannot be made")?;
-    let text = key.to_pkcs8_pem().what("the record key cannot be made")?;
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
-    written.what("the record key cannot be written")?;
-    Ok(key)
 }
 
 impl SabError {

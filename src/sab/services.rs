@@ -22,6 +22,7 @@ use crate::grpc::status::{Cause, Violation, internal, invalid};
 use crate::proto::sab::v1 as proto;
 use crate::spiffe_id;
 use crate::store::Store;
+use crate::telemetry::{Causes, Shown, log};
 use crate::timestamp::Timestamp;
 
 /// The most proposals of one page, and how many where the request does not say.
@@ -66,7 +67,7 @@ fn failed(error: &AirlockError) -> Status {
         AirlockError::TooManyPending(_) => Cause::PeerBusy.status(error),
         AirlockError::PoliciesChanging | AirlockError::Unreadable { .. } => Cause::Unavailable.status(error),
         AirlockError::Store(store) if store.is_retryable() => {
-            tracing::warn!(error = store as &dyn std::error::Error, "a decision could not be recorded");
+            log!(AdmissionUnrecorded, error = %Causes(store), "a decision could not be recorded");
             Cause::Unavailable.status("the decision could not be recorded")
         }
         AirlockError::Epochs(error) => told(error),
@@ -90,7 +91,8 @@ impl<S: Store> proto::proposal_service_server::ProposalService for Proposals<S> 
             Ok(entry) => {
                 let tier = entry.detail.tier.map_or("none", tier_name);
                 self.metrics.proposed(entry.state.as_str(), tier, seconds);
-                tracing::info!(id = entry.id, holder = %entry.holder, state = %entry.state, record = entry.detail.record, "decided");
+                let (id, holder, state, record) = (&entry.id, &entry.holder, &entry.state, entry.detail.record);
+                log!(ProposalDecided, %id, %holder, %state, record, "a proposal was decided");
                 Ok(Response::new(to_proto(&entry)?))
             }
             Err(error) => {
@@ -223,7 +225,7 @@ impl proto::epoch_service_server::EpochService for EpochStream {
         tokio::spawn(async move {
             let ended = serve_epochs(listener, newest, request.into_inner(), &sender).await;
             if let Err(status) = ended {
-                tracing::info!(%broker, reason = status.message(), "an epoch stream ended");
+                log!(BrokerStreamEnded, %broker, reason = %Shown(status.message()), "an epoch stream ended");
                 let _ = sender.send(Err(status)).await;
             }
             drop(counted);
@@ -300,7 +302,7 @@ impl<S: Store> proto::revocation_service_server::RevocationService for Revocatio
         if cause.len() > MAX_CAUSE {
             return Err(violation("cause", format_args!("has more than {MAX_CAUSE} octets")));
         }
-        tracing::warn!(%operator, what = ?revocation, cause, "revoking");
+        log!(Revoking, %operator, what = ?revocation, cause = %Shown(&cause), "revoking");
         let revoked = self.airlock.revoke(&operator, revocation, &cause).await.map_err(|error| failed(&error))?;
         self.metrics.revoked(began.elapsed().as_secs_f64());
         let brokers = revoked.brokers.into_iter().map(|broker| proto::revoke_response::BrokerAcknowledgement {

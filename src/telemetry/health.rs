@@ -48,6 +48,7 @@ impl Default for Health {
 
 const STARTING: &str = "starting";
 const DRAINING: &str = "draining";
+const STOPPED: &str = "stopped";
 
 impl Health {
     /// The process has started: it is ready unless a part of it is not.
@@ -60,6 +61,17 @@ impl Health {
         self.impede(DRAINING, "the process is about to end");
     }
 
+    /// A part of the process has stopped, for this reason, and only another process can do its work; this is never taken
+    /// back.
+    pub fn stopped(&self, reason: impl Into<String>) {
+        self.impede(STOPPED, reason);
+    }
+
+    /// Why only another process can do the work, if that is so.
+    pub fn has_stopped(&self) -> Option<String> {
+        self.0.borrow().parts.get(STOPPED).cloned()
+    }
+
     /// A part of the process cannot do its work, for this reason.
     pub fn impede(&self, part: &'static str, reason: impl Into<String>) {
         let reason = reason.into();
@@ -68,7 +80,7 @@ impl Health {
 
     /// A part of the process can do its work again.
     pub fn clear(&self, part: &'static str) {
-        self.0.send_if_modified(|state| part != DRAINING && state.parts.remove(part).is_some());
+        self.0.send_if_modified(|state| part != DRAINING && part != STOPPED && state.parts.remove(part).is_some());
     }
 
     /// Nothing can be done under this authority, for this reason. One that was never named here is followed from now on.

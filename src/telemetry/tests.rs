@@ -53,6 +53,50 @@ fn levels_are_ours_and_libraries_only_warn() {
 }
 
 #[test]
+fn a_line_of_the_log_is_one_line_whatever_is_in_it() {
+    let text = logged(LogFormat::Text, LogLevel::Info, || {
+        let hostile = "a\n2026-01-01T00:00:00Z ERROR forged\u{1b}[2J\r\u{202e}b\u{2028}";
+        log!(CallFailed, id = "1", error = %hostile, "a call failed inside");
+        log!(CallFailed, error = %"x".repeat(100_000), "a call failed inside");
+    });
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].contains("event=\"call_failed\"") && lines[0].contains("a call failed inside"), "{text}");
+    assert!(!text.contains(['\u{1b}', '\r', '\u{202e}', '\u{2028}']), "{text:?}");
+    assert!(lines[1].len() < 1300, "{}", lines[1].len());
+}
+
+#[test]
+fn an_event_is_logged_at_its_level() {
+    let text = logged(LogFormat::Json, LogLevel::Warn, || {
+        log!(Draining, "draining");
+        log!(DrainCut, "cut");
+        log!(CallFailed, "failed");
+    });
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said: Vec<_> = lines.iter().map(|line| (line["level"].as_str(), line["event"].as_str())).collect();
+    assert_eq!(said, [(Some("WARN"), Some("drain_cut")), (Some("ERROR"), Some("call_failed"))]);
+}
+
+#[test]
+fn exported_spans_are_not_in_the_log() {
+    let text = logged(LogFormat::Json, LogLevel::Info, || {
+        let span = call_span("/seb.v1.ExecutionService/Execute", None, None);
+        span.in_scope(|| log!(Draining, "draining"));
+    });
+    assert!(text.contains("draining") && !text.contains("Execute"), "{text}");
+}
+
+#[test]
+fn an_error_is_shown_with_its_causes() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("it failed")]
+    struct Outer(#[source] io::Error);
+    let error = Outer(io::Error::other("the disk\nis full"));
+    assert_eq!(Causes(&error).to_string(), "it failed: the disk\\nis full");
+}
+
+#[test]
 fn metrics_are_what_they_say() {
     let mut registry = Registry::new("seb");
     let broker = BrokerMetrics::register(&mut registry);
@@ -136,6 +180,21 @@ fn a_traceparent_has_one_form() {
 }
 
 proptest! {
+    #[test]
+    fn what_is_shown_is_bounded_and_on_one_line(text in "\\PC{0,40}|[\\x00-\\x20\\u{200b}-\\u{2070}]{0,40}|a{1000,1100}") {
+        let shown = Shown(&text).to_string();
+        prop_assert!(shown.lines().count() <= 1 && shown.chars().all(|c| !c.is_control()));
+        prop_assert!(shown.len() <= 10 * 1024 + 3);
+        prop_assert_eq!(shown.ends_with('…'), text.chars().count() > 1024 || text.ends_with('…'));
+    }
+
+    #[test]
+    fn a_fresh_trace_is_one(_ in 0..4) {
+        let fresh = TraceParent::fresh().unwrap();
+        prop_assert_eq!(fresh.to_string().parse::<TraceParent>(), Ok(fresh));
+        prop_assert!(fresh.is_sampled() && TraceParent::fresh() != Some(fresh));
+    }
+
     #[test]
     fn what_is_read_is_written_back(text in "00-[0-9a-f]{31,33}-[0-9a-f]{15,17}-[0-9a-f]{1,3}|\\PC{0,60}") {
         if let Ok(parent) = text.parse::<TraceParent>() {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+
 /// A `traceparent` of version 00: who asked, in which trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceParent {
@@ -28,6 +30,20 @@ impl TraceParent {
     /// The id of the span that asked: 16 hexadecimal digits.
     pub fn parent_id(&self) -> String {
         base16ct::lower::encode_string(&self.parent)
+    }
+
+    /// A trace that begins here, by chance; none if the library has no randomness.
+    pub fn fresh() -> Option<Self> {
+        let mut this = Self { trace: [0; 16], parent: [0; 8], flags: 1 };
+        aws_lc_rs::rand::fill(&mut this.trace).and_then(|()| aws_lc_rs::rand::fill(&mut this.parent)).ok()?;
+        (this.trace != [0; 16] && this.parent != [0; 8]).then_some(this)
+    }
+
+    /// The same, for spans that are exported.
+    pub(super) fn span_context(&self) -> SpanContext {
+        let (trace, span) = (TraceId::from_bytes(self.trace), SpanId::from_bytes(self.parent));
+        let flags = TraceFlags::new(self.flags & 1);
+        SpanContext::new(trace, span, flags, true, TraceState::default())
     }
 
     /// Whether the caller may have recorded its part of the trace.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -22,10 +23,19 @@ use super::server_name;
 /// # Errors
 /// If nobody answers in time, or one side refuses the other.
 pub async fn connect(address: &str, config: Arc<ClientConfig>, limit: Duration) -> io::Result<TlsStream<TcpStream>> {
+    connect_to(address, server_name(), config, limit).await
+}
+
+async fn connect_to(
+    address: &str,
+    name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+    limit: Duration,
+) -> io::Result<TlsStream<TcpStream>> {
     timeout(limit, async {
         let socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
-        TlsConnector::from(config).connect(server_name(), socket).await
+        TlsConnector::from(config).connect(name, socket).await
     })
     .await?
 }
@@ -37,12 +47,19 @@ pub async fn connect(address: &str, config: Arc<ClientConfig>, limit: Duration) 
 pub struct Connector {
     config: Arc<ClientConfig>,
     limit: Duration,
+    /// Whether the name of the host has a say.
+    by_name: bool,
 }
 
 impl Connector {
     /// Connects by this configuration, each time in at most `limit`.
     pub const fn new(config: Arc<ClientConfig>, limit: Duration) -> Self {
-        Self { config, limit }
+        Self { config, limit, by_name: false }
+    }
+
+    /// The same, by a configuration that judges the server by the name of its host.
+    pub const fn by_name(config: Arc<ClientConfig>, limit: Duration) -> Self {
+        Self { config, limit, by_name: true }
     }
 }
 
@@ -60,7 +77,12 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             let host = uri.host().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "there is no host"))?;
             let address = format!("{host}:{}", uri.port_u16().unwrap_or(443));
-            connect(&address, this.config, this.limit).await.map(TokioIo::new)
+            let name = match this.by_name {
+                true => ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
+                false => server_name(),
+            };
+            connect_to(&address, name, this.config, this.limit).await.map(TokioIo::new)
         })
     }
 }

@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 use super::{Peer, server};
 use crate::clock;
 use crate::identity::Identities;
+use crate::telemetry::{Causes, log};
 
 /// How much a server takes on.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +93,7 @@ async fn accept(listener: TcpListener, handshake: Handshake, limits: Limits, sen
             Ok(accepted) => accepted,
             Err(error) => {
                 // Nothing but time helps when the process is out of file descriptors.
-                tracing::warn!(%error, "a connection could not be accepted");
+                log!(AcceptFailed, error = %Causes(&error), "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
@@ -102,7 +103,7 @@ async fn accept(listener: TcpListener, handshake: Handshake, limits: Limits, sen
             match handshake.perform(socket, permit).await {
                 // It fails when nobody listens any more.
                 Ok(connection) => drop(sender.send(connection).await),
-                Err(error) => tracing::debug!(%address, %error, "a handshake failed"),
+                Err(error) => log!(HandshakeFailed, %address, error = %Causes(&error), "a handshake failed"),
             }
             drop(shaking);
         });

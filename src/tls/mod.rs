@@ -14,7 +14,6 @@ mod connect;
 mod incoming;
 mod verify;
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use rustls::client::Resumption;
@@ -27,7 +26,8 @@ use spiffe::SpiffeId;
 
 pub use self::connect::{Connector, connect};
 pub use self::incoming::{Connection, Incoming, Limits, Origin, incoming};
-use self::verify::{ClientVerifier, Newest, One, ServerVerifier};
+pub use self::verify::ServerVerifier;
+use self::verify::{ClientVerifier, Newest, One};
 use crate::decision::MutationId;
 use crate::digest::Digest;
 use crate::identity::{ExecutionIdentity, Identities, InvalidLeaf, Leaf, Serial, WrongForm, mutation_of};
@@ -147,7 +147,7 @@ pub fn client_config(
     expected: impl IntoIterator<Item = SpiffeId>,
     protocols: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    client(identities, expected.into_iter().collect(), protocols, Arc::new(Newest(identities.clone())))
+    client(servers(identities, expected), protocols, Arc::new(Newest(identities.clone())))
 }
 
 /// The configuration of one connection with an execution identity, which is given up to it. The bundles are those of
@@ -161,19 +161,59 @@ pub fn execution_client_config(
     expected: impl IntoIterator<Item = SpiffeId>,
     protocols: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    client(identities, expected.into_iter().collect(), protocols, Arc::new(One(identity.into_certified()?)))
+    execution_client_config_for(identity, &servers(identities, expected), protocols)
+}
+
+/// The same for one of many connections to the same `servers`.
+///
+/// # Errors
+/// As [`execution_client_config`].
+pub fn execution_client_config_for(
+    identity: ExecutionIdentity,
+    servers: &Arc<ServerVerifier>,
+    protocols: &[&[u8]],
+) -> Result<Arc<ClientConfig>, TlsError> {
+    client(Arc::clone(servers), protocols, Arc::new(One(identity.into_certified()?)))
+}
+
+/// What accepts exactly the servers `expected`, by the bundles of `identities` at each moment.
+pub fn servers(identities: &Identities, expected: impl IntoIterator<Item = SpiffeId>) -> Arc<ServerVerifier> {
+    Arc::new(ServerVerifier::new(identities.clone(), expected.into_iter().collect()))
+}
+
+/// The configuration of a client that has no identity, and accepts a server by its name and by these CA certificates, in
+/// DER. For what lies outside of all trust domains.
+///
+/// # Errors
+/// If the cryptographic library lacks TLS 1.3, or a certificate cannot be read, or there is none.
+pub fn named_client_config(
+    anchors: impl IntoIterator<Item = Vec<u8>>,
+    protocols: &[&[u8]],
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = rustls::RootCertStore::empty();
+    for anchor in anchors {
+        roots.add(CertificateDer::from(anchor))?;
+    }
+    if roots.is_empty() {
+        return Err(rustls::Error::General("there is no CA certificate".to_owned()).into());
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    Ok(Arc::new(config))
 }
 
 fn client(
-    identities: &Identities,
-    expected: BTreeSet<SpiffeId>,
+    servers: Arc<ServerVerifier>,
     protocols: &[&[u8]],
     resolver: Arc<dyn rustls::client::ResolvesClientCert>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(identities.clone(), expected)))
+        .with_custom_certificate_verifier(servers)
         .with_client_cert_resolver(resolver);
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     config.resumption = Resumption::disabled();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -126,15 +126,63 @@ impl ClientCertVerifier for ClientVerifier {
     }
 }
 
-/// Verifies servers: by path, and by being expected.
-pub(super) struct ServerVerifier {
+/// Verifies servers: by path, and by being expected. One value can serve many connections: the path of a server that
+/// shows the same chain again within one second is not verified again.
+pub struct ServerVerifier {
     identities: Identities,
     expected: BTreeSet<SpiffeId>,
+    last: Mutex<Option<Verified>>,
+}
+
+/// A path that was verified. The verdict is a function of what stands here, and of nothing else.
+struct Verified {
+    /// Whose bundles it was verified by. Weak, so that no key outlives its rotation here.
+    identity: Weak<Identity>,
+    chain: Vec<CertificateDer<'static>>,
+    second: u64,
+    server: SpiffeId,
+}
+
+impl Verified {
+    fn is_for(
+        &self,
+        identity: &Arc<Identity>,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> bool {
+        self.second == now.as_secs()
+            && Weak::ptr_eq(&self.identity, &Arc::downgrade(identity))
+            && self.chain.iter().eq(std::iter::once(leaf).chain(intermediates))
+    }
 }
 
 impl ServerVerifier {
-    pub(super) const fn new(identities: Identities, expected: BTreeSet<SpiffeId>) -> Self {
-        Self { identities, expected }
+    /// Expects exactly the servers `expected`.
+    pub(super) fn new(identities: Identities, expected: BTreeSet<SpiffeId>) -> Self {
+        Self { identities, expected, last: Mutex::default() }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Verified>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who the server is, by a path that is good now.
+    fn server(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<SpiffeId, Error> {
+        let identity = Arc::clone(&self.identities.borrow());
+        if let Some(last) = self.last().as_ref().filter(|last| last.is_for(&identity, leaf, intermediates, now)) {
+            return Ok(last.server.clone());
+        }
+        let server = verify(&identity, leaf, intermediates, now, KeyUsage::server_auth())?.leaf.id;
+        let chain = std::iter::once(leaf).chain(intermediates).map(|it| it.clone().into_owned()).collect();
+        let identity = Arc::downgrade(&identity);
+        *self.last() = Some(Verified { identity, chain, second: now.as_secs(), server: server.clone() });
+        Ok(server)
     }
 }
 
@@ -147,11 +195,10 @@ impl ServerCertVerifier for ServerVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let identity = Arc::clone(&self.identities.borrow());
-        let peer = verify(&identity, leaf, intermediates, now, KeyUsage::server_auth())?;
-        match self.expected.contains(peer.id()) {
+        let server = self.server(leaf, intermediates, now)?;
+        match self.expected.contains(&server) {
             true => Ok(ServerCertVerified::assertion()),
-            false => Err(other(Unexpected(peer.leaf.id))),
+            false => Err(other(Unexpected(server))),
         }
     }
 

@@ -12,7 +12,7 @@ use seb::config::server::{GrpcConfig, GrpcLimits};
 use seb::contract::StepName;
 use seb::decision::{MutationId, Peer};
 use seb::digest::Digest;
-use seb::execution::State;
+use seb::execution::{Grade, State};
 use seb::grpc::access::Roles;
 use seb::grpc::execution::{Executor, Service};
 use seb::grpc::serve::{Drained, Parts, Server};
@@ -79,7 +79,8 @@ impl Fake {
 
     fn refusal(act: u8) -> Option<Refused> {
         let denied = |reasons: &[Reason]| {
-            Refused::Denied(reasons.iter().map(|reason| Denial::new(*reason, "particulars")).collect())
+            let denials = reasons.iter().map(|reason| Denial::new(*reason, "particulars")).collect();
+            Refused::Denied { denials, record: Some(7) }
         };
         Some(match act {
             act if act == Act::Malformed as u8 => denied(&[Reason::CertificateEncoding]),
@@ -131,13 +132,12 @@ impl Executor for Fake {
             return Err(refused);
         }
         let execution = self.keep(&peer.id, State::Succeeded);
-        let (detail, version) = ("done".to_owned(), Some("42".to_owned()));
-        Ok(Answer { execution, detail, call: Some(Digest::of(b"call")), version, repeated: false })
+        self.answer(execution).await
     }
 
     async fn check(&self, presented: Presented, _: Peer) -> Result<Checked, Refused> {
         match Self::refusal(Self::act(&presented)) {
-            Some(Refused::Denied(denials)) => Ok(Checked { denials, call: None }),
+            Some(Refused::Denied { denials, .. }) => Ok(Checked { denials, call: None }),
             Some(refused) => Err(refused),
             None => Ok(Checked { denials: Vec::new(), call: None }),
         }
@@ -145,6 +145,20 @@ impl Executor for Fake {
 
     async fn execution(&self, mutation: &MutationId) -> Result<Option<Execution>, Refused> {
         Ok(self.0.executions.lock().unwrap().get(mutation).cloned())
+    }
+
+    async fn answer(&self, execution: Execution) -> Result<Answer, Refused> {
+        Ok(Answer {
+            execution,
+            detail: "done".to_owned(),
+            call: Some(Digest::of(b"call")),
+            resource: Some("services/checkout".to_owned()),
+            grade: Some(Grade::Atomic),
+            reason: None,
+            rejection: None,
+            version: Some("42".to_owned()),
+            repeated: false,
+        })
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -2,9 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use http::Request;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use seb::clock::Clock;
 use seb::config::broker::BrokerConfig;
 use seb::proto::seb::v1::execution_service_client::ExecutionServiceClient;
@@ -22,6 +27,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt;
 
+use super::disk::Disk;
 use super::{PATIENCE, World, id};
 
 /// What differs from one test's configuration to the next.
@@ -34,6 +40,8 @@ pub struct Settings {
     pub boundary: &'static str,
     /// Where the other authority is. Nobody is there by default.
     pub sab_two: &'static str,
+    pub store: &'static str,
+    pub log: &'static str,
 }
 
 impl Default for Settings {
@@ -46,6 +54,8 @@ impl Default for Settings {
             reconcile: "100ms",
             boundary: "warn",
             sab_two: "127.0.0.1:9",
+            store: "broker.db",
+            log: "warn",
         }
     }
 }
@@ -53,7 +63,7 @@ impl Default for Settings {
 impl World {
     /// Writes the configuration of the broker; its file.
     pub fn configure(&self, settings: &Settings) -> PathBuf {
-        let Settings { read_before, staleness_ms, agent_rate, reconcile, boundary, sab_two } = settings;
+        let Settings { read_before, staleness_ms, agent_rate, reconcile, boundary, sab_two, store, log } = settings;
         let (authority, sandbox) = (self.epochs.address, &self.production.address);
         let text = format!(
             r#"
@@ -67,7 +77,7 @@ message_octets = "6MiB"
 [http]
 listen = "127.0.0.1:0"
 [store]
-path = "broker.db"
+path = "{store}"
 record_key = "store-key.pem"
 [[authorities]]
 id = "spiffe://example.org/sab"
@@ -120,7 +130,7 @@ boundary = "{boundary}"
 [reconcile]
 interval = "{reconcile}"
 [log]
-level = "warn"
+level = "{log}"
 "#
         );
         let path = self.path("broker.toml");
@@ -209,28 +219,94 @@ impl Local {
 pub struct Process {
     pub child: Child,
     pub address: SocketAddr,
+    /// Where metrics and health are.
+    pub http: SocketAddr,
 }
 
 impl Process {
     /// Starts it, and waits until it serves.
     pub async fn start(world: &World) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_seb"));
+        Self::try_start(world, None).await.unwrap_or_else(|ended| panic!("the broker ended: {ended:?}"))
+    }
+
+    /// Starts it, perhaps on a disk that can be made to fail, and waits until it serves.
+    ///
+    /// # Errors
+    /// How it ended instead, and what it said.
+    pub async fn try_start(world: &World, disk: Option<&Disk>) -> Result<Self, (ExitStatus, String)> {
+        Self::try_start_by(Command::new(env!("CARGO_BIN_EXE_seb")), world, disk).await
+    }
+
+    /// The same by a command that becomes `seb`.
+    ///
+    /// # Errors
+    /// As [`Self::try_start`].
+    pub async fn try_start_by(
+        mut command: Command,
+        world: &World,
+        disk: Option<&Disk>,
+    ) -> Result<Self, (ExitStatus, String)> {
         let command = command.args(["broker", "--output", "json", "--config"]).arg(world.path("broker.toml"));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(world.path("broker.log")).unwrap();
-        let child = command.stdout(Stdio::piped()).stderr(log).kill_on_drop(true).spawn();
-        let mut child = child.unwrap();
+        let before = log.metadata().unwrap().len();
+        command.envs(disk.iter().flat_map(|disk| disk.environment()));
+        let mut child = command.stdout(Stdio::piped()).stderr(log).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
-        let line: Value = serde_json::from_str(&line.unwrap_or_else(|| {
-            panic!("the broker ended: {}", std::fs::read_to_string(world.path("broker.log")).unwrap())
-        }))
-        .unwrap();
-        Self { child, address: line["grpc"].as_str().unwrap().parse().unwrap() }
+        let Some(line) = line else {
+            let status = child.wait().await.unwrap();
+            let said = std::fs::read(world.path("broker.log")).unwrap();
+            return Err((status, String::from_utf8_lossy(&said[usize::try_from(before).unwrap()..]).into_owned()));
+        };
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let at = |what: &str| line[what].as_str().unwrap().parse().unwrap();
+        Ok(Self { child, address: at("grpc"), http: at("http") })
     }
 
     /// SIGKILL, and waits until it is gone.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
+    }
+
+    /// SIGTERM, and waits until it is gone.
+    pub async fn end(mut self) -> ExitStatus {
+        if let Some(id) = self.child.id() {
+            assert!(Command::new("kill").arg(id.to_string()).status().await.unwrap().success());
+        }
+        tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap()
+    }
+
+    /// What it answers at a path over HTTP: the status, and the text.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let socket = tokio::net::TcpStream::connect(self.http).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::builder().uri(path).header("host", "broker").body(Empty::<Bytes>::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status().as_u16();
+        let octets = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(octets.to_vec()).unwrap())
+    }
+
+    /// Waits until it is ready, or not; why not.
+    pub async fn ready(&self, ready: bool) -> String {
+        let waited = async {
+            loop {
+                let (status, text) = self.get("/readyz").await;
+                if (status == 200) == ready {
+                    return text;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waited).await.unwrap_or_else(|_| panic!("readiness is never {ready}"))
+    }
+
+    /// The value of a metric without labels.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
     }
 }
 

@@ -6,6 +6,8 @@
 
 pub mod authority;
 pub mod broker;
+pub mod disk;
+pub mod judge;
 pub mod sandbox;
 
 use std::os::unix::fs::PermissionsExt;

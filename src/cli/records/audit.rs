@@ -14,6 +14,7 @@ use crate::attribute_certificate::read_certificates;
 use crate::cli::{BAD, Exit, Format, GOOD, Table, read_text};
 use crate::digest::Digest;
 use crate::record::{Genesis, Head, Kind, Replayed, Statement, Summary, Verifier, replay};
+use crate::sab::airlock;
 
 /// How large a bundle can be, in octets.
 const MAX_BUNDLE: u64 = 4 * 1024 * 1024;
@@ -23,7 +24,7 @@ const MAX_SHOWN: usize = 20;
 /// What both commands hold a log against.
 #[derive(Debug, Args)]
 struct Against {
-    /// The trust bundle of the broker's trust domain in PEM: is the identity that vouches for the log's key to be trusted?
+    /// The trust bundle of the trust domain of the broker or authority in PEM: is the identity that vouches for the log's key to be trusted?
     #[arg(long, value_name = "PEM")]
     bundle: Option<PathBuf>,
     /// A record that was kept earlier, as `verify` prints the newest one; repeatable. Only this shows that the end of a log
@@ -98,14 +99,17 @@ impl Replay {
         let mut source = self.from.open()?;
         let (mut equal, mut not_kept, mut different) = (0_usize, 0_usize, Vec::new());
         let verified = self.against.verify(&mut source, |source, statement| {
-            if statement.kind != Kind::Decision {
-                return Ok(());
-            }
             let mut fetch =
                 |digest: &Digest| source.artefact(digest).ok().flatten().map(|found| found.octets().to_vec());
-            match replay(statement, &mut fetch) {
-                Ok(Replayed::Equal) => equal += 1,
-                Ok(Replayed::NotKept) => not_kept += 1,
+            let replayed = match statement.kind {
+                Kind::Decision => replay(statement, &mut fetch).map(Some),
+                Kind::Admission => airlock::replay(statement, &mut fetch),
+                Kind::Genesis | Kind::Outcome | Kind::Epoch | Kind::Boundary => Ok(None),
+            };
+            match replayed {
+                Ok(None) => {}
+                Ok(Some(Replayed::Equal)) => equal += 1,
+                Ok(Some(Replayed::NotKept)) => not_kept += 1,
                 Err(error) => {
                     different.push(Finding { number: Some(statement.link.number), problem: chain(&error) });
                 }

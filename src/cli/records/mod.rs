@@ -1,4 +1,4 @@
-//! `seb records`: looks at the log of a broker, verifies it, and derives its decisions again.
+//! `seb records` and `sab records`: look at the log of a broker or an authority, verify it, and derive its decisions again.
 
 mod audit;
 mod source;
@@ -42,7 +42,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct From {
-    /// The store of a broker; it can be in use
+    /// The store of a broker, or the records of an authority; it can be in use
     #[arg(long, value_name = "PATH")]
     store: Option<PathBuf>,
     /// A file that `seb records export` wrote

@@ -18,7 +18,7 @@ fn value(pointer: &str, json: &str) -> wire::ParameterValue {
 fn every_violation_is_told_with_its_field() {
     let bad = wire::ExecuteRequest {
         certificate: Vec::new(),
-        chain: vec![vec![1], Vec::new(), vec![0; MAX_CERTIFICATE_OCTETS + 1]],
+        chain: vec![vec![1]],
         step: "Not A Step".to_owned(),
         values: vec![value("/a", "1"), value("/a", "2"), value("b", "3"), value("/c", "{\"x\":1,\"x\":2}")],
         body: Some(vec![0; 4 * 1024 * 1024 + 1]),
@@ -27,8 +27,6 @@ fn every_violation_is_told_with_its_field() {
     };
     let expected = [
         "certificate",
-        "chain[1]",
-        "chain[2]",
         "step",
         "idempotency_key",
         "expected_contract",
@@ -38,7 +36,6 @@ fn every_violation_is_told_with_its_field() {
         "values[3].json",
     ];
     assert_eq!(fields(bad), expected);
-    assert_eq!(fields(wire::ExecuteRequest { chain: vec![vec![1]; MAX_CHAIN + 1], ..message() }), ["chain"]);
     let many = (0..=Choice::MAX_VALUES).map(|index| value(&format!("/{index}"), "1")).collect();
     assert_eq!(fields(wire::ExecuteRequest { values: many, ..message() }), ["values"]);
     let long = format!("\"{}\"", "a".repeat(Choice::MAX_VALUE));
@@ -110,9 +107,9 @@ proptest! {
         };
         match presented(sent, None) {
             Ok(read) => {
-                prop_assert_eq!(read.certificate, certificate);
+                prop_assert_eq!(&read.certificate, &certificate);
                 prop_assert_eq!(&read.chain, &chain);
-                prop_assert!(chain.len() <= MAX_CHAIN && chain.iter().all(|octets| !octets.is_empty()));
+                prop_assert!(!read.certificate.is_empty());
                 prop_assert_eq!(read.request.step.map(|step| step.to_string()).unwrap_or_default(), step);
                 prop_assert_eq!(read.request.idempotency_key.map(|key| key.to_string()).unwrap_or_default(), key);
                 prop_assert_eq!(read.request.expected_contract.map(|d| d.to_string()).unwrap_or_default(), contract);

@@ -81,6 +81,10 @@ impl Issuer for EmbeddedIssuer {
             Ok(ExecutionIdentity::x509(plan, chain.map(CertificateDer::from).to_vec(), key))
         })
     }
+
+    fn ends(&self) -> Option<Timestamp> {
+        Some(self.ca().not_after())
+    }
 }
 
 impl From<FileError> for IssuerError {

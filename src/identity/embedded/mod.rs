@@ -42,6 +42,7 @@ use crate::attribute_certificate::SignatureAlgorithm;
 use crate::clock;
 use crate::key::{InvalidKey, SigningKey};
 use crate::spiffe_id::Text;
+use crate::telemetry::{Causes, log};
 use crate::timestamp::{InvalidTimestamp, Timestamp};
 
 const ACTIVE: &str = "active";
@@ -473,12 +474,11 @@ pub async fn keep_renewed(domain: Domain) {
         let domain = domain.clone();
         let renew = move || domain.renew(clock::now()?);
         match tokio::task::spawn_blocking(renew).await {
-            Ok(Ok(renewed)) => renewed.iter().for_each(|grant| tracing::info!(id = %grant.id(), "an SVID was renewed")),
-            Ok(Err(error)) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "SVIDs could not be renewed");
+            Ok(Ok(renewed)) => {
+                renewed.iter().for_each(|grant| log!(IdentityRenewed, id = %grant.id(), "an SVID was renewed"));
             }
-            Err(error) => tracing::error!(%error, "renewing SVIDs was interrupted"),
+            Ok(Err(error)) => log!(IdentityNotRenewed, error = %Causes(&error), "SVIDs could not be renewed"),
+            Err(error) => log!(IdentityNotRenewed, error = %Causes(&error), "renewing SVIDs was interrupted"),
         }
     }
 }

@@ -1,54 +1,73 @@
 //! The record of a decision: everything that it can be derived again from.
 
+use base64ct::{Base64, Encoding};
 use spiffe::SpiffeId;
 
-use super::Decided;
+use super::judge::Basis;
 use crate::attribute_certificate::parse;
-use crate::contract::{Json, Number};
+use crate::contract::{Contract, Json};
 use crate::digest::Digest;
+use crate::record::media as general;
 use crate::record::{About, Artefact, Decided as Answer, Draft, InvalidDraft, Kind, Subject};
 use crate::sab::epochs::Revocation;
 use crate::sab::ledger::{Entry, State};
-use crate::sab::proposal::Live;
+use crate::sab::proposal::{Live, Proposal};
 use crate::timestamp::Timestamp;
 
 /// How many explanations stand in a record.
 const MAX_TEXTS: usize = 32;
 
+/// The schema of the body of a decision on a proposal.
+pub(super) const SCHEMA: &str = "seb.dev/admission/v1";
+
+/// The media types of what an admission names.
+pub(super) mod media {
+    pub(in super::super) const PROPOSAL: &str = "application/vnd.seb.proposal.v1";
+    pub(in super::super) const LIVE: &str = "application/vnd.seb.live-state.v1+json";
+    pub(in super::super) const EVIDENCE: &str = "application/vnd.seb.evidence.v1+json";
+    pub(in super::super) const CONTRACT: &str = "application/vnd.seb.contract.v1+json";
+    pub(in super::super) const POLICIES: &str = "application/vnd.seb.policies.v1+json";
+}
+
+/// What was decided, and what the record of it needs.
+pub(super) struct Decided {
+    pub(super) entry: Entry,
+    pub(super) basis: Basis,
+    pub(super) live: Vec<Live>,
+    pub(super) contract: Option<Contract>,
+    pub(super) proposal: Proposal,
+    /// The texts of the policies; none where they are broken.
+    pub(super) policies: Option<Artefact>,
+}
+
 /// The draft of the record that says what was decided on a proposal, and why.
 pub(super) fn decided(decided: &Decided, authority: &SpiffeId) -> Result<Draft, InvalidDraft> {
     let entry = &decided.entry;
-    let proposal = Artefact::new("application/vnd.seb.proposal.v1", entry.detail.proposal.as_bytes())?;
-    let live = Artefact::new("application/vnd.seb.live-state.v1+json", live_json(&decided.live).into_bytes())?;
+    let proposal = Artefact::new(media::PROPOSAL, entry.detail.proposal.as_bytes())?;
+    let live = Artefact::new(media::LIVE, live_json(&decided.live).into_bytes())?;
     let evidence = decided.proposal.evidence_statement().to_canonical();
-    let evidence = Artefact::new("application/vnd.seb.evidence.v1+json", evidence.into_bytes())?;
+    let evidence = Artefact::new(media::EVIDENCE, evidence.into_bytes())?;
+    let named = [
+        ("facts", decided.basis.to_json()),
+        ("live", Json::string(live.digest())),
+        ("evidence", Json::string(evidence.digest())),
+        ("policy_set", optional(decided.policies.as_ref().map(Artefact::digest))),
+    ];
     let mut artefacts = vec![proposal, live, evidence];
     if let Some(contract) = &decided.contract {
-        artefacts.push(Artefact::new("application/vnd.seb.contract.v1+json", contract.canonical().as_bytes())?);
+        artefacts.push(Artefact::new(media::CONTRACT, contract.canonical().as_bytes())?);
     }
     if let Some(certificate) = &entry.certificate {
-        artefacts.push(Artefact::new("application/pkix-attr-cert", certificate.as_slice())?);
+        artefacts.push(Artefact::new(general::CERTIFICATE, certificate.as_slice())?);
     }
-    artefacts.extend(decided.in_force.artefact.clone());
-    let epochs = Json::object([
-        ("policy_digest", Json::string(decided.in_force.policies.digest())),
-        ("policy_epoch", number(decided.epochs.policy_epoch)),
-        ("revocation_epoch", number(decided.epochs.revocation_epoch)),
-        ("live", digest_of(artefacts.get(1))),
-        ("evidence", digest_of(artefacts.get(2))),
-    ]);
-    let body = body(entry, [("facts", epochs), ("broker", optional(decided.broker.as_ref()))]);
-    Ok(Draft {
-        artefacts,
-        ..draft(
-            entry,
-            authority,
-            entry.proposed_at,
-            body,
-            decided.proposal.resources().first().and_then(|it| it.paths().into_iter().next()),
-            Some(decided),
-        )
-    })
+    for der in &entry.detail.chain {
+        let der = Base64::decode_vec(der).map_err(|error| InvalidDraft::Body(error.to_string()))?;
+        artefacts.push(Artefact::new(general::CHAIN, der)?);
+    }
+    artefacts.extend(decided.policies.clone());
+    let resource = decided.proposal.resources().first().and_then(|it| it.paths().into_iter().next());
+    let body = body(entry, named);
+    Ok(Draft { artefacts, ..draft(entry, authority, entry.proposed_at, body, resource, Some(decided)) })
 }
 
 /// The draft of the record that says that nobody decided on a proposal in time.
@@ -141,7 +160,7 @@ fn body<const N: usize>(entry: &Entry, more: [(&'static str, Json); N]) -> Json 
     let texts = |texts: &[String]| texts.iter().take(MAX_TEXTS).map(|text| Json::from(text.as_str())).collect::<Json>();
     let detail = &entry.detail;
     let always = [
-        ("schema", Json::from("seb.dev/admission/v1")),
+        ("schema", Json::from(SCHEMA)),
         ("id", Json::from(entry.id.as_str())),
         ("event", Json::string(entry.state)),
         ("proposal", Json::string(Digest::of(detail.proposal.as_bytes()))),
@@ -181,14 +200,4 @@ fn live_json(live: &[Live]) -> String {
 
 fn optional(value: Option<impl std::fmt::Display>) -> Json {
     value.map_or(Json::Null, Json::string)
-}
-
-fn digest_of(artefact: Option<&Artefact>) -> Json {
-    optional(artefact.map(Artefact::digest))
-}
-
-/// Epochs are at most what JSON holds exactly.
-fn number(number: u64) -> Json {
-    let number = i64::try_from(number).ok().and_then(|number| Number::from_integer(number).ok());
-    number.map_or(Json::Null, Json::Number)
 }

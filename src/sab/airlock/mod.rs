@@ -13,6 +13,8 @@
 
 mod draft;
 mod error;
+mod judge;
+mod replay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,18 +25,19 @@ use spiffe::SpiffeId;
 use tokio::sync::watch;
 
 pub(super) use draft::tier_name;
+use draft::{Decided, media};
 pub use error::AirlockError;
+use judge::{Basis, Certifiable, RevokedHere};
+pub use replay::replay;
 
 use super::authority::Authority;
 use super::epochs::{Durable, Epochs, Revocation, Revoked};
-use super::ledger::{Detail, Entry, Filter, Ledger, State};
-use super::policy::{Facts, Fault, Outcome, Policies, PolicyFiles, Verdict};
+use super::ledger::{Entry, Filter, Ledger, State};
+use super::policy::{Fault, Policies, PolicyFiles};
 use super::proposal::{Live, Proposal};
-use crate::attribute_certificate::{Admission, AdmissionPath, Template, Tier};
 use crate::clock;
-use crate::contract::{Contract, Pointer, Resource, TargetKind, TargetName};
+use crate::contract::{Contract, Pointer, Resource, TargetName};
 use crate::decision::{LiveState, Peer};
-use crate::digest::Digest;
 use crate::key::fresh_serial;
 use crate::record::Artefact;
 use crate::store::Store;
@@ -80,23 +83,12 @@ pub struct Airlock<S> {
     authority: watch::Receiver<Arc<Authority>>,
 }
 
-/// What was decided, and what the record of it needs.
-struct Decided {
-    entry: Entry,
-    epochs: Arc<Durable>,
-    in_force: Arc<InForce>,
-    live: Vec<Live>,
-    contract: Option<Contract>,
-    proposal: Proposal,
-    broker: Option<SpiffeId>,
-}
-
 impl InForce {
     /// The policies in these files, or, where something is wrong with them, none: then everything is refused.
     fn load(files: &PolicyFiles) -> (Self, Vec<Fault>) {
         match files.load() {
             Ok(policies) => {
-                let artefact = Artefact::new("application/vnd.seb.policies.v1+json", files.to_json().into_bytes());
+                let artefact = Artefact::new(media::POLICIES, files.to_json().into_bytes());
                 (Self { policies, artefact: artefact.ok() }, Vec::new())
             }
             Err(faults) => (Self { policies: Policies::deny_all(), artefact: None }, faults),
@@ -158,17 +150,17 @@ impl<S: Store> Airlock<S> {
             _ => Vec::new(),
         };
         let now = clock::now()?;
-        let mut decided = Decided {
-            entry: new_entry(peer, text, bind_to_key, now)?,
-            broker: target.map(|target| target.broker.clone()),
-            contract: None,
-            epochs,
-            in_force,
-            live,
-            proposal,
-        };
-        let verdict = self.judge(&mut decided, now);
-        self.settle(&mut decided, verdict, now).await?;
+        let compiled = proposal.compile(&live, now);
+        let basis = self.basis(peer, bind_to_key, now, (&epochs, &in_force), &proposal, compiled.as_ref().ok());
+        let (verdict, contract) = basis.judge(&proposal, &live, compiled, &in_force.policies);
+        let mut entry = basis.entry(fresh_id()?, text, verdict, contract.as_ref());
+        match (entry.state, &contract) {
+            (State::Pending, _) => self.room_for(&entry.holder).await?,
+            (State::Admitted, Some(contract)) => self.issue(&mut entry, &basis, &proposal, contract)?,
+            _ => {}
+        }
+        let policies = in_force.artefact.clone();
+        let mut decided = Decided { entry, basis, live, contract, proposal, policies };
         decided.entry.detail.record = self.record(&decided).await?;
         self.ledger.insert(&decided.entry).await?;
         Ok(decided.entry)
@@ -219,9 +211,10 @@ impl<S: Store> Airlock<S> {
         for mut entry in overdue.iter().cloned() {
             entry.state = State::Expired;
             entry.decided_at = Some(now);
-            entry.expires_at = None;
             entry.detail.explanations.push("nobody decided in time: propose again".to_owned());
+            // With the time at which it expired.
             let draft = draft::expired(&entry, self.authority.borrow().id(), now)?;
+            entry.expires_at = None;
             entry.detail.record = self.store.append(draft).await?.number;
             self.ledger.end(&entry).await?;
         }
@@ -239,107 +232,55 @@ impl<S: Store> Airlock<S> {
         Ok(live)
     }
 
-    /// What becomes of the proposal, and the contract it was compiled to.
-    fn judge(&self, decided: &mut Decided, now: Timestamp) -> Verdict {
-        let refuse = |explanation: String| Verdict {
-            outcome: Outcome::Refuse,
-            tier: None,
-            policies: Vec::new(),
-            explanations: vec![explanation],
-        };
-        let (proposal, revoked) = (&decided.proposal, &decided.epochs.revoked);
-        let target = proposal.target();
-        match self.targets.get(&target.name).map(|known| known.reader.kind()) {
-            None => return refuse(format!("there is no target `{}` here: ask who runs the authority", target.name)),
-            Some(kind) if kind != target.kind => return refuse(wrong_kind(&target.name, kind)),
-            Some(_) => {}
-        }
-        if revoked.holders.contains(&decided.entry.holder) {
-            return refuse(
-                "all certificates of this agent are revoked, also new ones: ask who runs the authority".into(),
-            );
-        }
-        if revoked.targets.contains(&target.name) {
-            return refuse(format!("all certificates for `{}` are revoked, also new ones", target.name));
-        }
-        let contract = match proposal.compile(&decided.live, now) {
-            Ok(contract) => contract,
-            Err(error) => return refuse(error.to_string()),
-        };
-        let limits = *contract.limits();
-        let digest = contract.digest();
-        let evidence: Vec<String> = proposal.evidence().iter().map(|piece| piece.name.clone()).collect();
-        let facts =
-            Facts { agent: &decided.entry.holder, contract: &contract, live: &decided.live, evidence: &evidence, now };
-        let verdict = if revoked.contracts.contains(&digest) {
-            refuse("all certificates over this contract are revoked, also new ones: propose another change".to_owned())
-        } else if limits.not_after.since(limits.not_before) > self.bounds.max_validity {
-            let most = self.bounds.max_validity.as_secs();
-            refuse(format!("a certificate is valid for {most} s at most: ask for a nearer `until`, or a later `from`"))
-        } else {
-            decided.in_force.policies.decide(&facts)
-        };
-        decided.contract = Some(contract);
-        verdict
-    }
-
-    /// Turns the verdict into a state, and issues the certificate where it admits.
-    async fn settle(&self, decided: &mut Decided, verdict: Verdict, now: Timestamp) -> Result<(), AirlockError> {
-        let entry = &mut decided.entry;
-        entry.detail.tier = verdict.tier;
-        entry.detail.policies = verdict.policies;
-        entry.detail.explanations = verdict.explanations;
-        if let Some(contract) = &decided.contract {
-            contract.canonical().clone_into(&mut entry.detail.contract);
-            entry.detail.contract_digest = Some(contract.digest());
-        }
-        match (verdict.outcome, &decided.contract) {
-            (Outcome::Admit, Some(_)) => self.issue(decided, verdict.tier.unwrap_or(Tier::Critical)),
-            (Outcome::NeedsPeople, Some(contract)) => {
-                if self.ledger.pending(&entry.holder).await? >= self.bounds.pending_per_agent {
-                    return Err(AirlockError::TooManyPending(self.bounds.pending_per_agent));
-                }
-                entry.state = State::Pending;
-                entry.decided_at = None;
-                let waits = now.saturating_add(self.bounds.pending);
-                entry.expires_at = Some(waits.min(contract.limits().not_after));
-                Ok(())
-            }
-            _ => {
-                entry.state = State::Refused;
-                Ok(())
-            }
+    /// What the decision on a proposal depends on besides itself, the live state and the policies.
+    fn basis(
+        &self,
+        peer: &Peer,
+        bind_to_key: bool,
+        now: Timestamp,
+        (epochs, in_force): (&Durable, &InForce),
+        proposal: &Proposal,
+        contract: Option<&Contract>,
+    ) -> Basis {
+        let (known, revoked) = (self.targets.get(&proposal.target().name), &epochs.revoked);
+        let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+        Basis {
+            holder: peer.id.clone(),
+            holder_key: bind_to_key.then_some(peer.key),
+            now,
+            target: known.map(|known| Certifiable { kind: known.reader.kind(), broker: known.broker.clone() }),
+            revoked: RevokedHere {
+                holder: revoked.holders.contains(&peer.id),
+                target: revoked.targets.contains(&proposal.target().name),
+                contract: contract.is_some_and(|contract| revoked.contracts.contains(&contract.digest())),
+            },
+            policy_digest: in_force.policies.digest(),
+            policy_epoch: epochs.policy_epoch,
+            revocation_epoch: epochs.revocation_epoch,
+            max_validity: seconds(self.bounds.max_validity),
+            pending: seconds(self.bounds.pending),
         }
     }
 
-    fn issue(&self, decided: &mut Decided, tier: Tier) -> Result<(), AirlockError> {
-        let (Some(contract), Some(broker)) = (&decided.contract, &decided.broker) else {
-            decided.entry.state = State::Refused;
-            return Ok(());
-        };
+    /// Whether another proposal of the agent may wait for people.
+    async fn room_for(&self, holder: &SpiffeId) -> Result<(), AirlockError> {
+        let most = self.bounds.pending_per_agent;
+        let waiting = self.ledger.pending(holder).await?;
+        if waiting < most { Ok(()) } else { Err(AirlockError::TooManyPending(most)) }
+    }
+
+    fn issue(
+        &self,
+        entry: &mut Entry,
+        basis: &Basis,
+        proposal: &Proposal,
+        contract: &Contract,
+    ) -> Result<(), AirlockError> {
         let authority = Arc::clone(&self.authority.borrow());
-        let admission = Admission {
-            policy_digest: decided.in_force.policies.digest(),
-            policy_epoch: decided.epochs.policy_epoch,
-            revocation_epoch: decided.epochs.revocation_epoch,
-            evidence_digest: decided.proposal.evidence_digest(),
-            path: AdmissionPath::Automatic,
-            tier,
-            approvals: Vec::new(),
-        };
         let serial = fresh_serial().map_err(AirlockError::Random)?;
-        let certificate = authority.issue(&Template {
-            serial: &serial,
-            holder: &decided.entry.holder,
-            holder_key: decided.entry.detail.holder_key,
-            broker,
-            not_before: contract.limits().not_before,
-            not_after: contract.limits().not_after,
-            contract,
-            admission: &admission,
-        })?;
-        let entry = &mut decided.entry;
-        entry.state = State::Admitted;
+        let admission = basis.admission(proposal, entry.detail.tier);
+        let Some(template) = basis.template(contract, &admission, &serial) else { return Ok(()) };
+        let certificate = authority.issue(&template)?;
         entry.certificate = Some(certificate.octets().to_vec());
         entry.detail.chain = authority.chain().iter().map(|der| Base64::encode_string(der)).collect();
         Ok(())
@@ -351,10 +292,6 @@ impl<S: Store> Airlock<S> {
         let head = self.store.append(draft::decided(decided, &authority)?).await?;
         Ok(head.number)
     }
-}
-
-fn wrong_kind(name: &TargetName, kind: TargetKind) -> String {
-    format!("`{name}` is a target of kind `{kind}`")
 }
 
 fn unreadable(proposal: &Proposal, resource: &Resource) -> AirlockError {
@@ -374,17 +311,7 @@ fn to_live(state: LiveState) -> Option<Live> {
     }
 }
 
-fn new_entry(peer: &Peer, text: &str, bind_to_key: bool, now: Timestamp) -> Result<Entry, AirlockError> {
+fn fresh_id() -> Result<String, AirlockError> {
     let random = fresh_serial().map_err(AirlockError::Random)?;
-    let holder_key: Option<Digest> = bind_to_key.then_some(peer.key);
-    Ok(Entry {
-        id: format!("p-{}", base16ct::lower::encode_string(&random)),
-        holder: peer.id.clone(),
-        state: State::Refused,
-        proposed_at: now,
-        decided_at: Some(now),
-        expires_at: None,
-        detail: Detail { proposal: text.to_owned(), holder_key, ..Detail::default() },
-        certificate: None,
-    })
+    Ok(format!("p-{}", base16ct::lower::encode_string(&random)))
 }

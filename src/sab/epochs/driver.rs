@@ -17,6 +17,7 @@ use crate::clock;
 use crate::digest::Digest;
 use crate::sab::authority::Authority;
 use crate::sab::ledger::{Ledger, LedgerError};
+use crate::telemetry::{Causes, log};
 use crate::timestamp::{InvalidTimestamp, Timestamp};
 
 /// How many questions wait at most.
@@ -243,7 +244,7 @@ impl Task {
             && let Err(error) = self.issue().await
         {
             // Brokers deny by themselves when nothing comes; not too often, whatever the cause.
-            tracing::error!(error = &error as &dyn std::error::Error, "no epoch statement could be issued");
+            log!(EpochNotIssued, error = %Causes(&error), "no epoch statement could be issued");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

@@ -119,6 +119,24 @@ impl PolicyFiles {
         serde_json::json!({ "schema": SCHEMA, "files": files }).to_string()
     }
 
+    /// What [`Self::to_json`] wrote.
+    ///
+    /// # Errors
+    /// It is something else, or of another schema than this program's: only the version that decided derives it again.
+    pub fn from_json(octets: &[u8]) -> Result<Self, String> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Wire {
+            schema: String,
+            files: BTreeMap<String, String>,
+        }
+        let wire: Wire = serde_json::from_slice(octets).map_err(|error| error.to_string())?;
+        if wire.schema != SCHEMA {
+            return Err("the schema is another than this program's: use the version that decided".to_owned());
+        }
+        Ok(Self(wire.files))
+    }
+
     /// The SHA-256 of the schema and of every file by name and content.
     pub fn digest(&self) -> Digest {
         let mut parts: Vec<&[u8]> = vec![b"seb policies v1", SCHEMA.as_bytes()];

@@ -16,6 +16,7 @@ mod save;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use spiffe::SpiffeId;
@@ -97,6 +98,12 @@ impl Sqlite {
         self.writer.batches()
     }
 
+    /// Why nothing can be written, each time that changes; none while writing works. After a failure that may pass it is
+    /// tried again every second, also if nobody writes; one that does not pass ([`StoreError::Stopped`]) stays.
+    pub fn condition(&self) -> watch::Receiver<Option<Arc<StoreError>>> {
+        self.writer.condition()
+    }
+
     /// Writes what is queued, closes the file and gives up its log. Later reads and writes are refused.
     pub async fn close(&self) {
         // The last connection to close takes the write-ahead log into the file, which a reader cannot.
@@ -107,6 +114,14 @@ impl Sqlite {
     async fn write(&self, op: Op) -> Result<Done, StoreError> {
         op.check()?;
         self.writer.write(op).await
+    }
+
+    /// What is damaged is not written to any more, whoever found it.
+    fn seen<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Corrupt { path, detail }) = &read {
+            self.writer.damaged(StoreError::Corrupt { path: path.clone(), detail: detail.clone() });
+        }
+        read
     }
 
     /// The writer answered something else than was asked: it cannot be relied on.
@@ -145,7 +160,7 @@ impl Store for Sqlite {
     }
 
     async fn uses(&self, certificate: Digest) -> Result<Uses, StoreError> {
-        self.reader.uses(certificate).await
+        self.seen(self.reader.uses(certificate).await)
     }
 
     async fn rates(
@@ -155,39 +170,39 @@ impl Store for Sqlite {
         windows: Windows,
         now: Timestamp,
     ) -> Result<Rates, StoreError> {
-        self.reader.rates(agent, authority, windows, now).await
+        self.seen(self.reader.rates(agent, authority, windows, now).await)
     }
 
     async fn find(&self, certificate: Digest, use_key: &UseKey) -> Result<Option<Execution>, StoreError> {
-        self.reader.find(certificate, use_key).await
+        self.seen(self.reader.find(certificate, use_key).await)
     }
 
     async fn execution(&self, mutation: &MutationId) -> Result<Option<Execution>, StoreError> {
-        self.reader.execution(mutation).await
+        self.seen(self.reader.execution(mutation).await)
     }
 
     async fn open_executions(&self, after: u64) -> Result<Vec<Execution>, StoreError> {
-        self.reader.open_executions(after).await
+        self.seen(self.reader.open_executions(after).await)
     }
 
     async fn epoch(&self, authority: &SpiffeId) -> Result<Option<EpochMark>, StoreError> {
-        self.reader.epoch(authority).await
+        self.seen(self.reader.epoch(authority).await)
     }
 
     async fn head(&self) -> Result<Option<Head>, StoreError> {
-        self.reader.head().await
+        self.seen(self.reader.head().await)
     }
 
     async fn records(&self, query: Query) -> Result<Vec<Record>, StoreError> {
-        self.reader.records(query).await
+        self.seen(self.reader.records(query).await)
     }
 
     async fn record(&self, number: u64) -> Result<Option<Record>, StoreError> {
-        self.reader.record(number).await
+        self.seen(self.reader.record(number).await)
     }
 
     async fn artefact(&self, digest: Digest) -> Result<Option<Artefact>, StoreError> {
-        self.reader.artefact(digest).await
+        self.seen(self.reader.artefact(digest).await)
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {

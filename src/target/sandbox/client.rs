@@ -25,8 +25,9 @@ use crate::contract::{Baseline, Call, Json, Pointer, Resource, SandboxResource, 
 use crate::decision::{LiveState, PermittedCall, Terms};
 use crate::identity::{ExecutionIdentity, Form, Identities};
 use crate::target::{Evidence, Fence, FencedIo, Grade, Passage, Performed, Rejection, Target};
+use crate::telemetry::{Shown, log};
 use crate::timestamp::Timestamp;
-use crate::tls::{self, H2, HTTP11, TlsError};
+use crate::tls::{self, H2, HTTP11, ServerVerifier, TlsError};
 
 /// The longest that connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -43,8 +44,7 @@ type Body = Full<Bytes>;
 #[derive(Debug)]
 pub struct Sandbox {
     address: String,
-    server: SpiffeId,
-    identities: Identities,
+    servers: Arc<ServerVerifier>,
     reading: Arc<rustls::ClientConfig>,
     reader: Mutex<Option<http2::SendRequest<Body>>>,
 }
@@ -57,7 +57,8 @@ impl Sandbox {
     /// If TLS cannot be configured.
     pub fn new(address: String, server: SpiffeId, identities: Identities) -> Result<Self, TlsError> {
         let reading = tls::client_config(&identities, [server.clone()], &[H2])?;
-        Ok(Self { address, server, identities, reading, reader: Mutex::new(None) })
+        let servers = tls::servers(&identities, [server]);
+        Ok(Self { address, servers, reading, reader: Mutex::new(None) })
     }
 
     /// The answer to a GET. A connection that has gone away meanwhile is made anew, once.
@@ -152,7 +153,7 @@ impl Sandbox {
         identity: ExecutionIdentity,
         fence: &'a dyn Fence,
     ) -> Result<(impl AsyncRead + AsyncWrite + Unpin + Send + use<'a>, Arc<Passage>), Failure> {
-        let config = tls::execution_client_config(identity, &self.identities, [self.server.clone()], &[HTTP11])
+        let config = tls::execution_client_config_for(identity, &self.servers, &[HTTP11])
             .map_err(|error| Failure::of(&error))?;
         let socket = TcpStream::connect(&self.address).await?;
         socket.set_nodelay(true)?;
@@ -206,7 +207,8 @@ impl Target for Sandbox {
         Box::pin(async move {
             let Resource::Sandbox(object) = resource else { return LiveState::Unknown };
             self.live_state(object, fields).await.unwrap_or_else(|Failure(detail)| {
-                tracing::warn!(object = object_path(object), detail, "the live state could not be read");
+                let (object, detail) = (Shown(object_path(object)), Shown(detail));
+                log!(LiveStateUnreadable, %object, %detail, "the live state could not be read");
                 LiveState::Unknown
             })
         })

@@ -61,6 +61,22 @@ impl Client {
         client
     }
 
+    /// The same server at another address.
+    pub fn at(&self, address: &str) -> Self {
+        Self { address: address.to_owned(), ..self.clone() }
+    }
+
+    /// Connects.
+    pub async fn open(&self) -> anyhow::Result<Connection> {
+        let stream = TcpStream::connect(&self.address).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from("127.0.0.1")?;
+        let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Connection { sender, host: self.address.clone(), headers: self.headers.clone() })
+    }
+
     /// Sends one request; the status, and the JSON of the answer (a string, if it is not JSON).
     pub async fn send(
         &self,
@@ -69,33 +85,8 @@ impl Client {
         media_type: &str,
         body: &Value,
     ) -> anyhow::Result<(StatusCode, Value)> {
-        tokio::time::timeout(PATIENCE, self.send_unbounded(method, path, media_type, body)).await?
-    }
-
-    async fn send_unbounded(
-        &self,
-        method: Method,
-        path: &str,
-        media_type: &str,
-        body: &Value,
-    ) -> anyhow::Result<(StatusCode, Value)> {
-        let stream = TcpStream::connect(&self.address).await?;
-        stream.set_nodelay(true)?;
-        let name = ServerName::try_from("127.0.0.1")?;
-        let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header("host", &self.address);
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let request = request.header("content-type", media_type).body(Full::new(Bytes::from(body)))?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let octets = response.into_body().collect().await?.to_bytes();
-        let text = String::from_utf8_lossy(&octets).into_owned();
-        Ok((status, serde_json::from_slice(&octets).unwrap_or(Value::String(text))))
+        let sent = async { self.open().await?.send(method, path, media_type, body).await };
+        tokio::time::timeout(PATIENCE, sent).await?
     }
 
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
@@ -116,5 +107,36 @@ impl Client {
 
     pub async fn delete(&self, path: &str) -> (StatusCode, Value) {
         self.send(Method::DELETE, path, "application/json", &Value::Null).await.unwrap()
+    }
+}
+
+/// A connection that is open: its requests go out one after the other.
+pub struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    host: String,
+    headers: Vec<(String, String)>,
+}
+
+impl Connection {
+    /// As [`Client::send`].
+    pub async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        media_type: &str,
+        body: &Value,
+    ) -> anyhow::Result<(StatusCode, Value)> {
+        let mut request = Request::builder().method(method).uri(path).header("host", &self.host);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = request.header("content-type", media_type).body(Full::new(Bytes::from(body)))?;
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        let octets = response.into_body().collect().await?.to_bytes();
+        let text = String::from_utf8_lossy(&octets).into_owned();
+        Ok((status, serde_json::from_slice(&octets).unwrap_or(Value::String(text))))
     }
 }

@@ -13,6 +13,7 @@ pub mod kubernetes;
 pub mod pki;
 pub mod process;
 pub mod spire;
+pub mod wire;
 
 use std::fmt::Debug;
 use std::net::TcpListener;

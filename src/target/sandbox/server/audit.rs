@@ -18,6 +18,7 @@ use crate::contract::{Json, SandboxResource, decode};
 use crate::decision::MutationId;
 use crate::digest::Digest;
 use crate::target::sandbox::wire::{Code, Refusal};
+use crate::telemetry::{Causes, Shown, log};
 use crate::timestamp::Timestamp;
 use crate::tls::Peer;
 
@@ -232,7 +233,8 @@ impl Audit {
             .name("audit".to_owned())
             .spawn(move || {
                 if let Err(error) = write(file, lines, &end) {
-                    tracing::error!(path = %log.display(), %error, "the audit log cannot be written: nothing is done any more");
+                    let (path, error) = (Shown(log.display()), Causes(&error));
+                    log!(AuditUnwritable, %path, %error, "the audit log cannot be written: nothing is done any more");
                 }
             })
             .map_err(failed)?;

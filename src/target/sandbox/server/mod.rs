@@ -42,6 +42,7 @@ use super::wire::{Code, Refusal};
 use crate::clock;
 use crate::contract::{Json, SandboxResource};
 use crate::key::fresh_serial;
+use crate::telemetry::{Shown, log};
 use crate::timestamp::Timestamp;
 use crate::tls::{Connection, H2, HTTP11, Incoming, Peer};
 
@@ -139,7 +140,7 @@ pub async fn serve(server: Arc<Server>, mut incoming: Incoming, shutdown: Cancel
     drop(incoming);
     connections.close();
     if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "connections did not finish in time");
+        log!(ConnectionsCut, connections = connections.len(), "connections did not finish in time");
     }
 }
 
@@ -172,7 +173,7 @@ async fn serve_connection(server: Arc<Server>, connection: Connection, shutdown:
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%error, "a connection broke off");
+        log!(ConnectionBroken, error = %Shown(error), "a connection broke off");
     }
 }
 

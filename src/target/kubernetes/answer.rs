@@ -1,0 +1,248 @@
+//! What an API server says, and what it means for a mutation.
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::connection::Answer;
+use super::plan::{ANNOTATION, Plan, Seen};
+use super::urn::Operation;
+use crate::contract::{Baseline, Json, Pointer, Version};
+use crate::decision::Terms;
+use crate::execution::{Performed, Rejection};
+
+/// The most characters of a message that are kept.
+const MAX_MESSAGE: usize = 1000;
+
+/// An object in an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Object(Value);
+
+impl Object {
+    /// The object that an answer consists of.
+    pub(super) fn read(answer: &Answer) -> Result<Self, String> {
+        let value: Value = serde_json::from_slice(&answer.body).map_err(|error| format!("no JSON: {error}"))?;
+        let object = Self(value);
+        match (object.uid(), object.version(), object.text("/metadata/name")) {
+            (Some(_), Some(_), Some(_)) => Ok(object),
+            _ => Err("no object with name, uid and version".to_owned()),
+        }
+    }
+
+    fn text(&self, pointer: &str) -> Option<&str> {
+        self.0.pointer(pointer).and_then(Value::as_str)
+    }
+
+    pub(super) fn uid(&self) -> Option<&str> {
+        self.text("/metadata/uid")
+    }
+
+    pub(super) fn version(&self) -> Option<Version> {
+        self.text("/metadata/resourceVersion").and_then(|text| text.parse().ok())
+    }
+
+    pub(super) fn name(&self) -> Option<&str> {
+        self.text("/metadata/name")
+    }
+
+    /// The mutation that its annotation names.
+    pub(super) fn mutation(&self) -> Option<&str> {
+        self.0.get("metadata")?.get("annotations")?.get(ANNOTATION)?.as_str()
+    }
+
+    /// Whether its deletion has begun.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.text("/metadata/deletionTimestamp").is_some()
+    }
+
+    /// What a baseline is about. A field whose value no contract could hold is left out, as one that was not read; the
+    /// whole object comes without `managedFields`, which is about its writers and not about it.
+    pub(super) fn seen<'a>(&self, fields: impl IntoIterator<Item = &'a Pointer>) -> Option<Seen> {
+        let fields = fields.into_iter().filter_map(|pointer| {
+            let value = match pointer.is_root() {
+                true => Some(self.without_managers()),
+                false => self.0.pointer(&pointer.to_string()).cloned(),
+            };
+            match value {
+                None => Some((pointer.clone(), None)),
+                Some(value) => {
+                    let text = value.to_string();
+                    let json = Json::parse_within(text.as_bytes(), text.len()).ok()?;
+                    Some((pointer.clone(), Some(json)))
+                }
+            }
+        });
+        Some(Seen {
+            uid: self.uid()?.to_owned(),
+            version: self.version()?,
+            annotated: self.0.pointer("/metadata/annotations").is_some_and(Value::is_object),
+            fields: fields.collect(),
+        })
+    }
+
+    fn without_managers(&self) -> Value {
+        let mut value = self.0.clone();
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
+        value
+    }
+}
+
+/// The `Status` that an API server answers with where it has no object to show.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Status {
+    kind: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    code: u16,
+    #[serde(default)]
+    details: Option<Details>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Details {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    uid: String,
+    #[serde(default)]
+    causes: Vec<Cause>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Cause {
+    #[serde(default)]
+    message: String,
+}
+
+impl Status {
+    fn read(answer: &Answer) -> Option<Self> {
+        serde_json::from_slice(&answer.body).ok().filter(|status: &Self| status.kind == "Status")
+    }
+
+    /// The failure in an answer with this status, if the two agree.
+    pub(super) fn failure(answer: &Answer) -> Option<Self> {
+        Self::read(answer).filter(|status| status.status == "Failure" && status.code == answer.status.as_u16())
+    }
+
+    /// The name of the object that it is about.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.details.as_ref().map(|details| details.name.as_str()).filter(|name| !name.is_empty())
+    }
+
+    /// What it says, with the causes that the message leaves out.
+    pub(super) fn says(&self) -> String {
+        let causes = self.details.iter().flat_map(|details| &details.causes).map(|cause| cause.message.as_str());
+        let mut text = format!("{} {}: {}", self.code, self.reason, self.message);
+        for cause in causes.filter(|cause| !self.message.contains(cause)) {
+            text.push_str("; ");
+            text.push_str(cause);
+        }
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE).collect()
+    }
+}
+
+/// What an answer means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// This, and there is nothing more to learn.
+    Settled(Performed),
+    /// It was refused, maybe because the object is not as certified: to be compared with it.
+    Refused { reason: Rejection, detail: String },
+}
+
+/// What the complete answer to a mutation means (I6). What is not credible is not known.
+pub(super) fn meaning(terms: &Terms, plan: &Plan, annotated: bool, answer: &Answer) -> Meaning {
+    let unknown = |detail: String| Meaning::Settled(Performed::Unknown { detail });
+    if answer.status.is_success() {
+        return match success(terms, plan, annotated, answer) {
+            Ok(performed) => Meaning::Settled(performed),
+            Err(why) => unknown(format!("an answer with status {} that cannot be: {why}", answer.status)),
+        };
+    }
+    let Some(status) = Status::failure(answer) else {
+        return unknown(format!("an answer with status {} that is not an API server's", answer.status));
+    };
+    let detail = status.says();
+    let rejected = |reason, detail| Meaning::Settled(Performed::Rejected { reason, detail, observed: None });
+    match answer.status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => rejected(Rejection::Forbidden, detail),
+        StatusCode::NOT_FOUND if status.name() == Some(&plan.resource.name) && status.reason == "NotFound" => {
+            let observed = Some("no such object".to_owned());
+            Meaning::Settled(Performed::Rejected { reason: Rejection::Precondition, detail, observed })
+        }
+        StatusCode::CONFLICT => Meaning::Refused { reason: Rejection::Precondition, detail },
+        // A test operation that failed, or an object that would not be valid.
+        StatusCode::UNPROCESSABLE_ENTITY => Meaning::Refused { reason: Rejection::Invalid, detail },
+        StatusCode::TOO_MANY_REQUESTS => rejected(Rejection::Busy, detail),
+        status if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => {
+            rejected(Rejection::Invalid, detail)
+        }
+        // What failed inside may have been done all the same.
+        _ => unknown(detail),
+    }
+}
+
+/// What the answer to a mutation that was performed says, if it can be the answer to this one.
+fn success(terms: &Terms, plan: &Plan, annotated: bool, answer: &Answer) -> Result<Performed, String> {
+    let expected = terms.call().baseline().identity();
+    let succeeded = |version, detail: &str| Performed::Succeeded { version, detail: detail.to_owned() };
+    if let Some(status) = Status::read(answer) {
+        let uid = status.details.as_ref().map_or("", |details| details.uid.as_str());
+        if status.status != "Success" || !(uid.is_empty() || expected.is_none_or(|expected| expected == uid)) {
+            return Err(status.says());
+        }
+        return match plan.operation {
+            Operation::Delete => Ok(succeeded(None, "deleted")),
+            Operation::Create if plan.resource.subresource.is_some() => Ok(succeeded(None, "taken")),
+            _ => Err("no object".to_owned()),
+        };
+    }
+    if plan.operation == Operation::Create && plan.resource.subresource.is_some() {
+        return match serde_json::from_slice::<Value>(&answer.body) {
+            Ok(Value::Object(_)) => Ok(succeeded(None, "taken")),
+            _ => Err("no JSON object".to_owned()),
+        };
+    }
+    let object = Object::read(answer)?;
+    if object.name() != Some(&plan.resource.name) {
+        return Err(format!("it is about `{}`", object.name().unwrap_or_default()));
+    }
+    if let Some(expected) = expected
+        && object.uid() != Some(expected)
+    {
+        return Err(format!("it is about the object `{}`", object.uid().unwrap_or_default()));
+    }
+    let kept = object.mutation() == Some(terms.mutation_id().as_str());
+    let detail = match (plan.operation, answer.status) {
+        (Operation::Delete, _) if object.is_deleted() => "deletion begun: finalizers or a grace period hold the object",
+        (Operation::Delete, _) => "deleted",
+        (_, _) if annotated && !kept => {
+            "written; but the object does not carry the mutation id: something took it away"
+        }
+        (Operation::Create, _) | (_, StatusCode::CREATED) => "created",
+        _ => "written",
+    };
+    Ok(succeeded(object.version(), detail))
+}
+
+/// What the object has instead of what was certified; `None` if it is as certified.
+pub(super) fn drift(baseline: &Baseline, now: Option<&Seen>) -> Option<String> {
+    match (baseline, now) {
+        (Baseline::Absent, None) => None,
+        (Baseline::Absent, Some(seen)) => Some(format!("the object, with uid `{}`", seen.uid)),
+        (_, None) => Some("no such object".to_owned()),
+        (Baseline::Exact { identity, version }, Some(seen)) => {
+            let uid = super::plan::drift(identity, &std::collections::BTreeMap::new(), seen);
+            let differs = || format!("version `{}` instead of `{version}`", seen.version);
+            uid.or_else(|| (seen.version != *version).then(differs))
+        }
+        (Baseline::Fields { identity, fields, .. }, Some(seen)) => super::plan::drift(identity, fields, seen),
+    }
+}

@@ -1,0 +1,286 @@
+//! From an execution identity to the credential of one request.
+
+use std::path::PathBuf;
+
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, StatusCode};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::answer::Status;
+use super::connection::{Answer, Pool, Sent};
+use super::reader::TokenFile;
+use super::urn::{Operation, call_urn};
+use super::{Failure, bearer};
+use crate::contract::KubernetesResource;
+use crate::decision::MutationId;
+use crate::identity::{ExecutionIdentity, Form};
+
+/// The shortest life of a service account's token that an API server grants, in seconds.
+const TOKEN_SECONDS: u32 = 600;
+
+/// How an execution identity becomes what the API server authenticates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exchange {
+    /// The identity is a JWT-SVID with the exact call in its second audience, and the API server takes it as it is
+    /// (structured authentication).
+    JwtSvid {
+        /// The first audience: the one that the API server's `AuthenticationConfiguration` names.
+        audience: String,
+    },
+    /// A token of an executor service account is requested for each mutation.
+    ProjectedToken {
+        /// The service account that mutations are made by.
+        service_account: ServiceAccount,
+        /// The audience of the token; left out, the API server's own.
+        audience: Option<String>,
+        /// By which identity the token is requested.
+        requester: Requester,
+    },
+}
+
+/// A service account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Who requests a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requester {
+    /// The execution identity, as a JWT-SVID that names this one request in its second audience. The token is bound to
+    /// nothing, and runs out by itself.
+    JwtSvid {
+        /// The first audience.
+        audience: String,
+    },
+    /// The broker itself, by the token in this file: for API servers that cannot be configured. The token is bound to a
+    /// Secret that exists for this mutation.
+    TokenFile(PathBuf),
+}
+
+/// The exchange of one target, with what it keeps.
+#[derive(Debug)]
+pub(super) struct Exchanger {
+    exchange: Exchange,
+    token: Option<TokenFile>,
+}
+
+/// The credential of one mutation.
+pub(super) struct Credential {
+    pub(super) bearer: HeaderValue,
+    /// The Secret that ends it, and the bearer that may delete that.
+    secret: Option<(KubernetesResource, HeaderValue)>,
+}
+
+impl Exchanger {
+    pub(super) fn new(exchange: Exchange) -> Self {
+        let token = match &exchange {
+            Exchange::ProjectedToken { requester: Requester::TokenFile(path), .. } => {
+                Some(TokenFile::new(path.clone()))
+            }
+            _ => None,
+        };
+        Self { exchange, token }
+    }
+
+    /// What the credential is bound to, for the record.
+    pub(super) const fn binding(&self) -> &'static str {
+        match &self.exchange {
+            Exchange::JwtSvid { .. } => "identity bound to this call, for seconds",
+            Exchange::ProjectedToken { requester: Requester::JwtSvid { .. }, .. } => {
+                "executor's token, requested by an identity bound to that request"
+            }
+            Exchange::ProjectedToken { .. } => {
+                "executor's token, bound to a Secret of this mutation, requested by the broker"
+            }
+        }
+    }
+
+    /// The form of execution identity that it takes for the call of this name.
+    pub(super) fn form(&self, urn: Option<String>) -> Form {
+        let jwt = |audience: &String, urn: Option<String>| Form::Jwt {
+            audiences: [audience.clone()].into_iter().chain(urn).collect(),
+        };
+        match &self.exchange {
+            Exchange::JwtSvid { audience } => jwt(audience, urn),
+            Exchange::ProjectedToken { requester: Requester::JwtSvid { audience }, service_account, .. } => {
+                jwt(audience, Some(call_urn(Operation::Create, &service_account.token())))
+            }
+            Exchange::ProjectedToken { .. } => Form::X509,
+        }
+    }
+
+    /// The credential of one mutation.
+    pub(super) async fn credential(
+        &self,
+        pool: &Pool,
+        mutation: &MutationId,
+        identity: ExecutionIdentity,
+        deadline: Instant,
+    ) -> Result<Credential, Failure> {
+        let jwt = |identity: ExecutionIdentity| {
+            let token = identity.into_jwt().map_err(|error| Failure::of(&error))?;
+            bearer(token.as_str())
+        };
+        match (&self.exchange, &self.token) {
+            (Exchange::JwtSvid { .. }, _) => Ok(Credential { bearer: jwt(identity)?, secret: None }),
+            (Exchange::ProjectedToken { service_account, audience, .. }, token) => {
+                let (requester, bound) = match token {
+                    Some(token) => (token.bearer().await?, true),
+                    None => (jwt(identity)?, false),
+                };
+                let request =
+                    TokenRequest { pool, service_account, audience: audience.as_deref(), requester, deadline };
+                match bound {
+                    true => request.bound(mutation).await,
+                    false => Ok(Credential { bearer: request.token(None).await?, secret: None }),
+                }
+            }
+        }
+    }
+}
+
+impl Credential {
+    /// Ends what the credential was bound to. What cannot be ended runs out by itself.
+    pub(super) async fn end(self, pool: &Pool, deadline: Instant) {
+        let Some((secret, bearer)) = self.secret else { return };
+        let path = super::plan::object_path(&secret);
+        let ended = match request(pool, Method::DELETE, &path, &bearer, &Value::Null) {
+            Ok(request) => pool.send(request, None, deadline).await,
+            Err(failure) => Sent::NotWritten(failure),
+        };
+        if !matches!(&ended, Sent::Answered(answer) if answer.status.is_success()) {
+            tracing::warn!(secret = path, "the Secret of a mutation is left over; its token runs out by itself");
+        }
+    }
+}
+
+impl ServiceAccount {
+    fn resource(&self, resource: &str, subresource: Option<&str>, name: &str) -> KubernetesResource {
+        KubernetesResource {
+            group: String::new(),
+            version: "v1".to_owned(),
+            resource: resource.to_owned(),
+            subresource: subresource.map(str::to_owned),
+            namespace: Some(self.namespace.clone()),
+            name: name.to_owned(),
+        }
+    }
+
+    fn token(&self) -> KubernetesResource {
+        self.resource("serviceaccounts", Some("token"), &self.name)
+    }
+
+    fn secret(&self, mutation: &MutationId) -> KubernetesResource {
+        self.resource("secrets", None, mutation.as_str())
+    }
+}
+
+/// One request for a token.
+struct TokenRequest<'a> {
+    pool: &'a Pool,
+    service_account: &'a ServiceAccount,
+    audience: Option<&'a str>,
+    requester: HeaderValue,
+    deadline: Instant,
+}
+
+impl TokenRequest<'_> {
+    async fn bound(self, mutation: &MutationId) -> Result<Credential, Failure> {
+        let secret = self.service_account.secret(mutation);
+        let uid = self.bind_to(&secret).await?;
+        match self.token(Some((&secret.name, &uid))).await {
+            Ok(bearer) => Ok(Credential { bearer, secret: Some((secret, self.requester)) }),
+            Err(failure) => {
+                let unused = Credential { bearer: self.requester.clone(), secret: Some((secret, self.requester)) };
+                unused.end(self.pool, self.deadline).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Makes the Secret that the token ends with; its uid.
+    async fn bind_to(&self, secret: &KubernetesResource) -> Result<String, Failure> {
+        let body = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": { "name": secret.name, "labels": { "app.kubernetes.io/managed-by": "seb" } },
+            "type": "seb.dev/execution",
+            "immutable": true,
+        });
+        let path = format!("/api/v1/namespaces/{}/secrets", self.service_account.namespace);
+        let answer = self.post(&path, &body).await?;
+        let uid = answer.pointer("/metadata/uid").and_then(Value::as_str);
+        uid.map(str::to_owned).ok_or_else(|| Failure("a Secret without uid".to_owned()))
+    }
+
+    async fn token(&self, secret: Option<(&str, &str)>) -> Result<HeaderValue, Failure> {
+        let bound = secret.map(|(name, uid)| json!({ "apiVersion": "v1", "kind": "Secret", "name": name, "uid": uid }));
+        let body = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {
+                "audiences": self.audience.into_iter().collect::<Vec<_>>(),
+                "expirationSeconds": TOKEN_SECONDS,
+                "boundObjectRef": bound,
+            },
+        });
+        let mut answer = self.post(&super::plan::object_path(&self.service_account.token()), &body).await?;
+        match answer.pointer_mut("/status/token").map(Value::take) {
+            Some(Value::String(token)) => bearer(&Zeroizing::new(token)),
+            _ => Err(Failure("the answer to the request for a token has none".to_owned())),
+        }
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let request = request(self.pool, Method::POST, path, &self.requester, body)?;
+        let context = |Failure(why): Failure| Failure(format!("no token of the executor: {why}"));
+        match self.pool.send(request, None, self.deadline).await {
+            Sent::Answered(answer) => created(&answer).map_err(context),
+            Sent::NotWritten(failure) | Sent::Lost(failure) => Err(context(failure)),
+            Sent::Denied(denial) => Err(Failure(denial.to_string())),
+        }
+    }
+}
+
+fn created(answer: &Answer) -> Result<Value, Failure> {
+    if answer.status == StatusCode::CREATED {
+        return serde_json::from_slice(&answer.body).map_err(|error| Failure::of(&error));
+    }
+    match Status::failure(answer) {
+        Some(status) => Err(Failure(status.says())),
+        None => Err(Failure(format!("an answer with status {} that is not an API server's", answer.status))),
+    }
+}
+
+fn request(
+    pool: &Pool,
+    method: Method,
+    path: &str,
+    bearer: &HeaderValue,
+    body: &Value,
+) -> Result<Request<Full<Bytes>>, Failure> {
+    let octets = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, pool.endpoint().address())
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, "application/json")
+        .header(AUTHORIZATION, bearer);
+    request.body(Full::new(octets)).map_err(|error| Failure::of(&error))
+}
+
+/// Never shows a credential.
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential").finish_non_exhaustive()
+    }
+}

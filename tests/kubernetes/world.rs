@@ -1,0 +1,375 @@
+//! A cluster with an executor, a requester of its tokens and a reader; and permitted calls to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use seb::attribute_certificate::{Template, authenticate, parse, profile};
+use seb::ceiling::{AuthorityCeiling, Ceilings, CeilingsFile, Rule, TargetCeiling};
+use seb::clock;
+use seb::contract::{Contract, Pointer, Resource, TargetKind};
+use seb::decision::{
+    Boundary, BoundaryStatus, Certified, Decision, EpochKnowledge, Facts, LiveState, Observed, Peer, Permit, RateCount,
+    Rates, Request, Terms, Uses, evaluate,
+};
+use seb::digest::Digest;
+use seb::epoch::{EpochParts, EpochStatement, Revoked};
+use seb::identity::embedded::{Domain, EmbeddedIssuer, Grant};
+use seb::identity::{ExecutionIdentity, Issuer};
+use seb::reason::{Denial, Reason};
+use seb::target::kubernetes::{
+    CertificateFiles, Exchange, Kubernetes as Driver, ReaderIdentity, Requester, ServiceAccount, Settings,
+};
+use seb::target::{Evidence, Fence, Performed, Target};
+use seb::timestamp::Timestamp;
+use serde_json::{Value, json};
+use spiffe::TrustDomain;
+
+use crate::support::{AUTHORITY, BROKER, HOLDER, Pki, admission, id};
+use crate::testbed::kubernetes::{Kubernetes, Options};
+use crate::testbed::{Folder, PATIENCE};
+
+pub const SHOP: &str = "/apis/apps/v1/namespaces/default/deployments/shop";
+
+/// A fence that counts, and can be shut.
+#[derive(Default)]
+pub struct Gate {
+    pub shut: AtomicBool,
+    pub asked: AtomicU64,
+}
+
+impl Fence for Gate {
+    fn pass(&self, write: &mut dyn FnMut()) -> Result<(), Denial> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.shut.load(Ordering::SeqCst) {
+            return Err(Denial::new(Reason::RevokedCertificate, "in flight"));
+        }
+        write();
+        Ok(())
+    }
+}
+
+/// A call to be permitted.
+#[derive(Clone)]
+pub struct Ask {
+    pub verb: &'static str,
+    pub resource: Value,
+    pub body: Value,
+    pub baseline: Value,
+    pub deadline: u32,
+}
+
+impl Ask {
+    pub fn new(verb: &'static str, resource: Value, body: Value, baseline: Value) -> Self {
+        Self { verb, resource, body, baseline, deadline: 30 }
+    }
+
+    /// Scales the deployment `shop`.
+    pub fn scale(verb: &'static str, replicas: u32, baseline: Value) -> Self {
+        let body = match verb {
+            "json-patch" => json!([{"op": "replace", "path": "/spec/replicas", "value": replicas}]),
+            _ => json!({"spec": {"replicas": replicas}}),
+        };
+        Self::new(verb, deployment(), body, baseline)
+    }
+}
+
+pub fn resource(group: &str, version: &str, plural: &str, name: &str) -> Value {
+    json!({"group": group, "version": version, "resource": plural, "namespace": "default", "name": name})
+}
+
+pub fn deployment() -> Value {
+    resource("apps", "v1", "deployments", "shop")
+}
+
+pub fn under(mut resource: Value, subresource: &str) -> Value {
+    resource["subresource"] = subresource.into();
+    resource
+}
+
+/// Nothing of this object may have changed.
+pub fn exact(object: &Value) -> Value {
+    let metadata = &object["metadata"];
+    json!({"mode": "exact", "identity": metadata["uid"], "version": metadata["resourceVersion"]})
+}
+
+/// Nothing of this object in these places may have changed.
+pub fn fields(object: &Value, pointers: &[&str]) -> Value {
+    let fields: BTreeMap<_, _> = pointers.iter().map(|pointer| (*pointer, object.pointer(pointer))).collect();
+    let metadata = &object["metadata"];
+    json!({"mode": "fields", "identity": metadata["uid"], "version": metadata["resourceVersion"], "fields": fields})
+}
+
+pub fn absent() -> Value {
+    json!({"mode": "absent"})
+}
+
+fn now() -> Timestamp {
+    clock::now().unwrap()
+}
+
+/// Leave to make the call, each time under another certificate and so under another mutation id.
+pub fn permit(ask: &Ask) -> Permit {
+    static CERTIFICATES: AtomicU32 = AtomicU32::new(1);
+    let now = now();
+    let begin = Timestamp::from_seconds(now.seconds() - 60).unwrap();
+    let end = begin.saturating_add(Duration::from_secs(600));
+    let mut mutation = json!({"verb": ask.verb, "resource": ask.resource});
+    if !ask.body.is_null() {
+        mutation["body"] = ask.body.clone();
+    }
+    let contract = json!({
+        "schema": "seb.dev/contract/v1",
+        "target": {"kind": "kubernetes", "name": "prod"},
+        "steps": [{"name": "step", "mutation": mutation, "baseline": ask.baseline}],
+        "limits": {"uses": 1, "spacing_seconds": 0, "not_before": begin, "not_after": end},
+        "deadline_seconds": ask.deadline,
+    });
+    let contract = Contract::compile(&contract.to_string()).unwrap();
+    let statement = EpochStatement::new(EpochParts {
+        authority: id(AUTHORITY),
+        sequence: 1,
+        policy_epoch: 7,
+        revocation_epoch: 3,
+        revoked: Revoked::default(),
+        issued_at: now,
+        next_update: end,
+    });
+    let rate = RateCount { executions: 0, per_seconds: 60 };
+    let facts = Facts {
+        certified: certify(&contract, CERTIFICATES.fetch_add(1, Ordering::SeqCst), (begin, end)),
+        peer: Peer { id: id(HOLDER), key: Digest::of(b"key") },
+        broker: id(BROKER),
+        request: Request::default(),
+        observed: Observed {
+            now,
+            clock_stepped: false,
+            epoch: Some(EpochKnowledge { statement: Arc::new(statement.unwrap()), age_ms: 0, skew_ms: 0 }),
+            uses: Some(Uses { consumed: 0, last: None }),
+            rates: Some(Rates { agent: rate, authority: rate }),
+            boundary: Some(Boundary { status: BoundaryStatus::Proven, age_seconds: 0 }),
+            live: LiveState::Deferred,
+        },
+        ceilings: Arc::new(ceilings()),
+    };
+    match evaluate(&facts) {
+        Decision::Allow(permit) => permit,
+        Decision::Deny(denials) => panic!("{denials:?}"),
+    }
+}
+
+fn certify(contract: &Contract, number: u32, (not_before, not_after): (Timestamp, Timestamp)) -> Certified {
+    static PKI: std::sync::OnceLock<Pki> = std::sync::OnceLock::new();
+    let pki = PKI.get_or_init(|| Pki::new(seb::attribute_certificate::SignatureAlgorithm::EcdsaP256Sha256));
+    let issued = pki.issue(&Template {
+        serial: &number.to_be_bytes(),
+        holder: &id(HOLDER),
+        holder_key: None,
+        broker: &id(BROKER),
+        not_before,
+        not_after,
+        contract,
+        admission: &admission(),
+    });
+    let profiled = profile(parse(issued.octets()).unwrap()).unwrap();
+    Certified::from(&authenticate(profiled, &pki.chain, &pki.trust(), now()).unwrap())
+}
+
+fn ceilings() -> Ceilings {
+    let verbs = ["create", "update", "merge-patch", "json-patch", "strategic-merge-patch", "apply", "delete"];
+    let rule = Rule {
+        verbs: verbs.map(|verb| verb.parse().unwrap()).into(),
+        resources: ["**".parse().unwrap()].into(),
+        actions: BTreeSet::new(),
+        parameters: Vec::new(),
+    };
+    let target = TargetCeiling {
+        kind: TargetKind::Kubernetes,
+        rules: vec![rule],
+        accounts: BTreeSet::new(),
+        regions: BTreeSet::new(),
+    };
+    let name = || "prod".parse().unwrap();
+    let file = CeilingsFile {
+        targets: BTreeMap::from([(name(), target)]),
+        authorities: BTreeMap::from([(AUTHORITY.to_owned(), AuthorityCeiling { targets: BTreeSet::from([name()]) })]),
+        ..CeilingsFile::default()
+    };
+    Ceilings::new(file).unwrap()
+}
+
+/// A cluster, and a broker's driver of it.
+pub struct World {
+    pub driver: Driver,
+    pub issuer: EmbeddedIssuer,
+    pub cluster: Kubernetes,
+    pub folder: Folder,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let folder = Folder::new();
+        let cluster = Kubernetes::start(&folder, Options::default()).await;
+        for (path, body) in manifests() {
+            let (status, answer) = cluster.admin.post(path, &body).await;
+            assert_eq!(status, StatusCode::CREATED, "{answer}");
+        }
+        let path = "/api/v1/namespaces/seb-system/serviceaccounts/broker/token";
+        let (status, answer) = cluster.admin.post(path, &json!({"spec": {}})).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        std::fs::write(folder.join("token"), answer["status"]["token"].as_str().unwrap()).unwrap();
+        cluster.authority.client("seb-reader", None).write(folder.path(), "reader");
+        let domain = TrustDomain::new("example.org").unwrap();
+        let domain = Domain::init(&folder.join("domain"), &domain, now()).unwrap();
+        let broker = folder.join("seb");
+        domain.issue(Grant::new(id(BROKER), broker.clone(), Duration::from_secs(3600), true), now()).unwrap();
+        let issuer = EmbeddedIssuer::open(&broker).await.unwrap();
+        let driver = driver(&cluster.address, &cluster, &folder, "executor");
+        Self { driver, issuer, cluster, folder }
+    }
+
+    /// A driver whose mutations are made by another service account.
+    pub fn driver_of(&self, service_account: &str) -> Driver {
+        self.driver_at(&self.cluster.address, service_account)
+    }
+
+    /// The same at another address, from which it is not far to the API server.
+    pub fn driver_at(&self, address: &str, service_account: &str) -> Driver {
+        driver(address, &self.cluster, &self.folder, service_account)
+    }
+
+    pub async fn mint(&self, terms: &Terms) -> ExecutionIdentity {
+        let form = self.driver.form(terms.call());
+        let plan = self.issuer.plan(terms.mutation_id(), form, now(), terms.deadline()).unwrap();
+        self.issuer.mint(plan).await.unwrap()
+    }
+
+    pub async fn perform(&self, ask: &Ask) -> (Terms, Performed) {
+        self.perform_by(&self.driver, ask, &Gate::default()).await
+    }
+
+    pub async fn perform_by(&self, driver: &Driver, ask: &Ask, fence: &Gate) -> (Terms, Performed) {
+        let permit = permit(ask);
+        let terms = permit.terms().clone();
+        let identity = self.mint(&terms).await;
+        let performed = driver.perform(permit.release(), identity, fence);
+        (terms, tokio::time::timeout(PATIENCE, performed).await.expect("it ends"))
+    }
+
+    /// What is done, and the version of the object afterwards.
+    pub async fn succeeds(&self, ask: &Ask) -> (Terms, Option<String>) {
+        let (terms, performed) = self.perform(ask).await;
+        match performed {
+            Performed::Succeeded { version, detail } => {
+                assert!(!detail.contains("took it away"), "{detail}");
+                (terms, version.map(|version| version.to_string()))
+            }
+            other => panic!("{} {}: {other:?}", ask.verb, ask.resource),
+        }
+    }
+
+    /// The deployment `shop` with three replicas, as the API server has it.
+    pub async fn shop(&self) -> Value {
+        self.cluster.deployment("shop", 3).await;
+        self.get(SHOP).await
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let (status, answer) = self.cluster.admin.get(path).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        answer
+    }
+
+    pub async fn read(&self, resource: &Value, fields: &[&str]) -> LiveState {
+        let fields: BTreeSet<Pointer> = fields.iter().map(|pointer| pointer.parse().unwrap()).collect();
+        let resource: Resource = Resource::Kubernetes(serde_json::from_value(resource.clone()).unwrap());
+        self.driver.read(&resource, &fields).await
+    }
+
+    pub async fn evidence(&self, terms: &Terms) -> Evidence {
+        self.driver.evidence(terms).await
+    }
+
+    /// The write of this mutation in the audit log: what was asked for by whom, and what came of it.
+    pub async fn audited(&self, terms: &Terms) -> Value {
+        let id = terms.mutation_id().to_string();
+        let mine = |event: &Value| {
+            event["user"]["username"] == "system:serviceaccount:seb-system:executor"
+                && event["requestObject"].to_string().contains(&id)
+        };
+        self.cluster.audited("the write", mine).await
+    }
+}
+
+fn driver(address: &str, cluster: &Kubernetes, folder: &Folder, service_account: &str) -> Driver {
+    let reader = CertificateFiles { certificate: folder.join("reader.pem"), key: folder.join("reader-key.pem") };
+    let settings = Settings {
+        address: address.to_owned(),
+        server_name: None,
+        ca_file: cluster.authority_file(),
+        reader: ReaderIdentity::Certificate(reader),
+    };
+    let exchange = Exchange::ProjectedToken {
+        service_account: ServiceAccount { namespace: "seb-system".to_owned(), name: service_account.to_owned() },
+        audience: None,
+        requester: Requester::TokenFile(folder.join("token")),
+    };
+    Driver::new(settings, exchange).unwrap()
+}
+
+/// The executor may do everything here; what it may do in production is another test's.
+fn manifests() -> Vec<(&'static str, Value)> {
+    let service_accounts = "/api/v1/namespaces/seb-system/serviceaccounts";
+    let bind = |role: &str, kind: &str, subject: Value| {
+        json!({
+            "metadata": {"name": role},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+            "subjects": [subject],
+        })
+    };
+    let account = |name: &str| json!({"kind": "ServiceAccount", "name": name, "namespace": "seb-system"});
+    let reader = json!({"kind": "User", "name": "seb-reader", "apiGroup": "rbac.authorization.k8s.io"});
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    vec![
+        ("/api/v1/namespaces", json!({"metadata": {"name": "seb-system"}})),
+        (service_accounts, json!({"metadata": {"name": "executor"}})),
+        (service_accounts, json!({"metadata": {"name": "nobody"}})),
+        (service_accounts, json!({"metadata": {"name": "broker"}})),
+        (bindings, bind("cluster-admin", "ClusterRole", account("executor")).named("executor")),
+        (
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+            json!({
+                "metadata": {"name": "seb-reader"},
+                "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get"]}],
+            }),
+        ),
+        (bindings, bind("seb-reader", "ClusterRole", reader)),
+        (
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/seb-system/roles",
+            json!({
+                "metadata": {"name": "requester"},
+                "rules": [
+                    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "delete"]},
+                    {"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]},
+                ],
+            }),
+        ),
+        (
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/seb-system/rolebindings",
+            bind("requester", "Role", account("broker")),
+        ),
+    ]
+}
+
+trait Named {
+    fn named(self, name: &str) -> Self;
+}
+
+impl Named for Value {
+    fn named(mut self, name: &str) -> Self {
+        self["metadata"]["name"] = name.into();
+        self
+    }
+}
