@@ -188,14 +188,14 @@ mod tests {
         let call = "urn:seb:call:UPDATE:apps/deployments:shop/checkout";
         let rewritten = awaited("a rewritten body", async || {
             let execution = world.execution(call).await;
-            let answer = execution.client.patch(CHECKOUT, MERGE, &execution.marked(attacks::scaled(4))).await;
+            let answer = execution.client.patch(CHECKOUT, MERGE, &execution.marked(attacks::scaled(5))).await;
             if answer.1["spec"]["replicas"] == 9 { Ok(answer) } else { Err(answer) }
         })
         .await;
         assert_eq!(rewritten.0, StatusCode::OK);
         world
             .audited("the difference", |event| {
-                event["requestObject"]["spec"]["replicas"] == 4 && event["responseObject"]["spec"]["replicas"] == 9
+                event["requestObject"]["spec"]["replicas"] == 5 && event["responseObject"]["spec"]["replicas"] == 9
             })
             .await;
         world

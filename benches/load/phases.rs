@@ -107,12 +107,7 @@ impl Done {
 }
 
 fn usage(world: &World) -> anyhow::Result<[Duration; 4]> {
-    Ok([
-        cpu(std::process::id())?,
-        cpu(world.broker.id)?,
-        cpu(world.sandbox.id)?,
-        cpu(world.sab.id)?,
-    ])
+    Ok([cpu(std::process::id())?, cpu(world.broker.id)?, cpu(world.sandbox.id)?, cpu(world.sab.id)?])
 }
 
 /// So many clients at once, each asking again when it is answered, until nothing is left or time is over.

@@ -35,7 +35,11 @@ pub(crate) fn table(measured: &Value) -> String {
         "",
     );
     table.measured("revocation asked to acknowledged, p99", ms("/revocation/asked_to_acknowledged_ms/p99"), "");
-    table.measured("asked to last effect at the target, p99", ms("/revocation/asked_to_last_effect_ms/p99"), "<= 50 ms");
+    table.measured(
+        "asked to last effect at the target, p99",
+        ms("/revocation/asked_to_last_effect_ms/p99"),
+        "<= 50 ms",
+    );
     let key = "/revocation/acknowledged_to_last_effect_ms/max";
     table.measured("acknowledged to last effect, greatest", ms(key), "(in flight)");
     let started = number(measured, "/revocation/asked_for_after_acknowledgement_and_executed");

@@ -89,9 +89,9 @@ impl World {
             let folder = directory.path().join(who.replace('/', "-"));
             domain.issue(Grant::new(id(who)?, folder, Duration::from_secs(86_400), who == "seb"), clock::now()?)?;
         }
-        let objects: Vec<String> =
-            (0..AGENTS * OBJECTS).map(plain).chain((0..revocable).map(revocable_name)).collect();
-        let objects = objects.iter().map(|name| format!("[objects.services.{name}]\nreplicas = 3\nimage = \"shop:1\"\n"));
+        let objects: Vec<String> = (0..AGENTS * OBJECTS).map(plain).chain((0..revocable).map(revocable_name)).collect();
+        let objects =
+            objects.iter().map(|name| format!("[objects.services.{name}]\nreplicas = 3\nimage = \"shop:1\"\n"));
         let text = SANDBOX.to_owned() + &objects.collect::<String>();
         let sandbox = Process::start(&directory, "seb", &["sandbox"], "sandbox.toml", &text, "listening").await?;
         let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/default");
@@ -248,7 +248,8 @@ impl World {
         for line in text.lines().filter(|line| line.contains(&resource)) {
             let entry: Value = serde_json::from_str(line)?;
             if entry.get("result").and_then(Value::as_str) == Some("applied") {
-                let time: Timestamp = entry.get("time").and_then(Value::as_str).context("a line without time")?.parse()?;
+                let time: Timestamp =
+                    entry.get("time").and_then(Value::as_str).context("a line without time")?.parse()?;
                 times.push(time.millis());
             }
         }

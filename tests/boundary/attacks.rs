@@ -60,7 +60,7 @@ pub async fn attempt(world: &World, name: &str) -> Answer {
             let path = format!("{CHECKOUT}/scale");
             let (status, answer) = client.patch(&path, MERGE, &scaled(3)).await;
             assert_eq!(status, StatusCode::OK, "the first use: {answer}");
-            client.patch(&path, MERGE, &scaled(2)).await
+            client.patch(&path, MERGE, &scaled(4)).await
         }
         "other-object" | "unnamed-object" | "other-verb" | "other-subresource" | "other-namespace"
         | "collection-token" => with_token_for_another(world, name).await,

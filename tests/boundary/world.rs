@@ -240,7 +240,12 @@ pub fn pod(name: &str, service_account: &str) -> Value {
         "metadata": { "name": name },
         "spec": {
             "serviceAccountName": service_account,
-            "containers": [{ "name": "main", "image": "example.org/shop:1" }],
+            "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
+            "containers": [{
+                "name": "main",
+                "image": "example.org/shop:1",
+                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+            }],
         },
     })
 }

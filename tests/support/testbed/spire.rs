@@ -393,7 +393,7 @@ serving_cert_file {{
     key_file_path = "web-key.pem"
 }}
 server_api {{
-    address = "unix://server.sock"
+    address = "unix:server.sock"
     poll_interval = "1s"
 }}
 "#
