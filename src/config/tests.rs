@@ -282,6 +282,7 @@ fn store_and_record_key_are_the_owners_alone() {
         of_store.map(|problem| (problem.key.clone(), problem.hint.clone().unwrap())).collect::<Vec<_>>()
     };
     let run = |how: &str, name: &str| format!("run `chmod {how} {}`", path(name).display());
+    mode(folder.path(), 0o700);
     mode(&path("broker.db"), 0o600);
     mode(&path("record-key.pem"), 0o640);
     assert_eq!(found(), [("store.record_key".to_owned(), run("600", "record-key.pem"))]);

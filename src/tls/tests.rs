@@ -249,7 +249,7 @@ async fn a_ca_as_leaf_and_two_uris_are_refused() {
         let private = rustls_pki_types::PrivatePkcs8KeyDer::from(key.serialized_der().to_vec());
         let key = aws_lc_rs::sign::any_ecdsa_type(&private.into()).unwrap();
         let shown = One(Arc::new(rustls::sign::CertifiedKey::new(chain, key)));
-        let config = client(&pki.plain(CLIENT), [id(SERVER)].into(), &[H2], Arc::new(shown)).unwrap();
+        let config = client(servers(&pki.plain(CLIENT), [id(SERVER)]), &[H2], Arc::new(shown)).unwrap();
         match expected {
             true => drop(meet(&pki.server(), config).await),
             false => assert!(refused(&pki.server(), config).await.contains("alert")),
