@@ -1,9 +1,10 @@
 //! The attacks of the table, carried out.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::testbed::awaited;
 use crate::testbed::client::{APPLY, Client, MERGE};
