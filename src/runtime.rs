@@ -15,6 +15,7 @@ use crate::attribute_certificate::Trust;
 use crate::broker::{Broker, Parts, TargetEntry, Trusted};
 use crate::clock::Clock;
 use crate::config::broker::BrokerConfig;
+use crate::config::target::Api;
 use crate::epoch::EpochStatement;
 use crate::epochs::Follower;
 use crate::identity::embedded::EmbeddedIssuer;
@@ -22,6 +23,8 @@ use crate::identity::{Identities, Identity, folder, kept_key};
 use crate::record::{self, KeyBinding, PublicKey};
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Store, StoreError};
+use crate::target::Target;
+use crate::target::kubernetes::Kubernetes;
 use crate::target::sandbox::Sandbox;
 use crate::telemetry::{BrokerMetrics, Causes, GrpcMetrics, Health, Registry, Shown, log};
 use crate::{grpc, http, reconcile};
@@ -270,8 +273,16 @@ fn targets(
     identities: &Identities,
 ) -> anyhow::Result<BTreeMap<crate::contract::TargetName, TargetEntry>> {
     let entry = |target: &crate::config::broker::TargetConfig| {
-        let driver = Sandbox::new(target.address.to_string(), target.server_id.clone(), identities.clone())?;
-        Ok((target.name.clone(), TargetEntry { driver: Arc::new(driver), read_before: target.read_before }))
+        let driver: Arc<dyn Target> = match (&target.known.api, &target.exchange) {
+            (Api::Sandbox { address, server_id }, _) => {
+                Arc::new(Sandbox::new(address.to_string(), server_id.clone(), identities.clone())?)
+            }
+            (Api::Kubernetes(settings), Some(exchange)) => {
+                Arc::new(Kubernetes::new(settings.clone(), exchange.clone())?)
+            }
+            (Api::Kubernetes(_), None) => anyhow::bail!("`{}` has no exchange", target.known.name),
+        };
+        Ok((target.known.name.clone(), TargetEntry { driver, read_before: target.read_before }))
     };
     config.targets.iter().map(entry).collect()
 }

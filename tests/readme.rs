@@ -126,8 +126,8 @@ fn the_files_of_the_demonstration_are_what_they_should_be() {
     let sandbox = server::Config::parse(&text("examples/demo/sandbox.toml")).unwrap();
     let names = |names: Vec<String>| names.join(" ");
     assert_eq!(
-        names(broker.targets.iter().map(|it| it.name.to_string()).collect()),
-        names(sab.targets.iter().map(|it| it.name.to_string()).collect()),
+        names(broker.targets.iter().map(|it| it.known.name.to_string()).collect()),
+        names(sab.targets.iter().map(|it| it.known.name.to_string()).collect()),
     );
     assert!(broker.targets.iter().all(|it| it.address.to_string() == sandbox.listen.to_string()));
     assert!(sab.targets.iter().all(|it| it.address.to_string() == sandbox.listen.to_string()));

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use spiffe::{SpiffeId, TrustDomain};
 
-use super::kind::{self, Boolean, HostPort, Id, ListOf, OneOf, PathTo};
+use super::kind::{self, Boolean, HostPort, Id, ListOf, PathTo};
 use super::server::{
     GrpcConfig, HttpConfig, IdentityConfig, Ids, LogConfig, Secret, TelemetryConfig, chain, is_private,
 };
+use super::target::{KnownTarget, read_exchange};
 use super::{ConfigError, Files, KeyDoc, Table, ceilings};
 use crate::ceiling::Ceilings;
-use crate::contract::{TargetKind, TargetName};
 use crate::grpc::access::Roles;
 use crate::identity::{Bundle, folder};
+use crate::target::kubernetes::Exchange;
 
 /// The most authorities, targets and trust bundles, and entries of a role.
 const MAX_NAMED: usize = 1024;
@@ -71,14 +72,10 @@ pub struct AuthorityConfig {
 /// One of `[[targets]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetConfig {
-    /// Its name in contracts.
-    pub name: TargetName,
-    /// Its kind.
-    pub kind: TargetKind,
-    /// Where its API is.
-    pub address: HostPort,
-    /// The SPIFFE ID of its API server.
-    pub server_id: SpiffeId,
+    /// What it is called, where it is, and how it is read.
+    pub known: KnownTarget,
+    /// By which exchange mutations are made, where the kind of target has several.
+    pub exchange: Option<Exchange>,
     /// Whether the live state is read before the decision, where the driver could leave the baseline to the call.
     pub read_before: bool,
 }
@@ -133,7 +130,7 @@ impl BrokerConfig {
         let (trust_bundles, mut roles) = (trust_bundles?, roles?);
         let consistent = [
             once(root, "authorities", authorities.iter().map(|authority| &authority.id)),
-            once(root, "targets", targets.iter().map(|target| &target.name)),
+            once(root, "targets", targets.iter().map(|target| &target.known.name)),
             ceilings_fit(root, &ceilings, &authorities, &targets),
             bundles_suffice(root, &identity, &authorities, &targets, &trust_bundles),
         ];
@@ -197,14 +194,11 @@ impl AuthorityConfig {
 
 impl TargetConfig {
     fn read(table: &mut Table<'_>) -> Option<Self> {
-        let what = "the name of a target: lower-case letters, digits and dashes";
-        let name = table.required("name", kind::text(what), "Its name in contracts and ceilings.");
-        let kind = table.required("kind", OneOf(&[("sandbox", TargetKind::Sandbox)]), "Its kind.");
-        let address = table.required("address", kind::host_port(), "Where its API is.");
-        let server_id = table.required("server_id", Id, "The SPIFFE ID of its API server; no other one is talked to.");
+        let known = KnownTarget::read(table);
+        let exchange = read_exchange(table, known.as_ref());
         let meaning = "Whether its live state is read before the decision, so that drift is seen before the call and not only by it.";
         let read_before = table.default("read_before", Boolean, "true", meaning);
-        Some(Self { name: name?, kind: kind?, address: address?, server_id: server_id?, read_before: read_before? })
+        Some(Self { known: known?, exchange: exchange?, read_before: read_before? })
     }
 }
 
@@ -255,10 +249,11 @@ fn ceilings_fit(
     }
     let mut faults = Vec::new();
     for (name, ceiling) in &ceilings.file().targets {
-        match targets.iter().find(|target| target.name == *name) {
+        match targets.iter().find(|target| target.known.name == *name) {
             None => faults.push(format!("`targets.{name}`: there is no such target in `[[targets]]`")),
-            Some(target) if target.kind != ceiling.kind => {
-                faults.push(format!("`targets.{name}`: the target is of kind {}, not {}", target.kind, ceiling.kind));
+            Some(target) if target.known.api.kind() != ceiling.kind => {
+                let kind = target.known.api.kind();
+                faults.push(format!("`targets.{name}`: the target is of kind {kind}, not {}", ceiling.kind));
             }
             Some(_) => {}
         }
@@ -287,7 +282,7 @@ fn bundles_suffice(
     };
     let mut sound = true;
     let authorities = authorities.iter().map(|authority| ("authorities", &authority.id));
-    let targets = targets.iter().map(|target| ("targets", &target.server_id));
+    let targets = targets.iter().filter_map(|target| Some(("targets", target.known.api.server_id()?)));
     for (list, id) in authorities.chain(targets) {
         let domain = id.trust_domain();
         if own.bundle(domain).is_none() && !bundles.contains_key(domain) {

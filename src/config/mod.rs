@@ -38,6 +38,7 @@ mod ceilings;
 pub mod kind;
 pub mod server;
 mod table;
+pub mod target;
 
 use std::fmt;
 use std::io::Read as _;

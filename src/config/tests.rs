@@ -71,7 +71,7 @@ format = "xml"
         "dir/broker.toml:10:18: `grpc.limits.message_octets`: expected a size, such as `64KiB` or `8MiB`, from 64KiB to 64MiB; found an integer",
         "dir/broker.toml:11:17: `grpc.limits.header_octets`: expected a size, such as `64KiB` or `8MiB`, from 4KiB to 256KiB; found 1GiB",
         "dir/broker.toml:14:8: `targets[0].name`: expected the name of a target: lower-case letters, digits and dashes; found another text",
-        "dir/broker.toml:15:8: `targets[0].kind`: expected `sandbox`; found another text",
+        "dir/broker.toml:15:8: `targets[0].kind`: expected `sandbox` or `kubernetes`; found another text",
         "dir/broker.toml:16:11: `targets[0].address`: expected a host and a port, such as `sab.example.org:8443`; found another text",
         "dir/broker.toml:17:13: `targets[0].server_id`: expected a SPIFFE ID in its normal form, such as `spiffe://example.org/agent/a`; found another text",
         "dir/broker.toml:18:15: `targets[0].read_before`: expected `true` or `false`; found another text",
@@ -292,4 +292,54 @@ fn store_and_record_key_are_the_owners_alone() {
     assert_eq!(found(), [("store.path".to_owned(), run("600", "broker.db"))]);
     mode(folder.path(), 0o755);
     assert_eq!(found(), [("store.path".to_owned(), format!("run `chmod 700 {}`", folder.path().display()))]);
+}
+
+fn kubernetes(keys: &str) -> Result<BrokerConfig, InvalidConfig> {
+    broker(&format!("{MINIMAL}\n[[targets]]\nname = \"prod\"\naddress = \"api:6443\"\n{keys}"))
+}
+
+#[test]
+fn each_exchange_has_its_keys() {
+    use crate::target::kubernetes::{Exchange, Requester};
+
+    let common = "kind = \"kubernetes\"\nca = \"ca.pem\"\n";
+    let jwt = "exchange = \"jwt-svid\"\naudience = \"cluster\"\n";
+    let projected = "exchange = \"projected-token\"\naudience = \"cluster\"\nexecutor = \"seb/executor\"\n";
+    let own = "exchange = \"service-account\"\nexecutor = \"seb/executor\"\n";
+    let exchange = |keys: &str| kubernetes(&format!("{common}{keys}")).unwrap().targets[0].exchange.clone().unwrap();
+    assert!(matches!(exchange(jwt), Exchange::JwtSvid { .. }));
+    let requester = |keys: &str| match exchange(keys) {
+        Exchange::ProjectedToken { requester, .. } => requester,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(requester(projected), Requester::JwtSvid { .. }));
+    let mounted = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+    assert_eq!(requester(own), Requester::TokenFile(mounted.into()));
+    assert_eq!(requester(&format!("{own}token_file = \"t\"\n")), Requester::TokenFile("dir/t".into()));
+    let certificate = "certificate_file = \"c\"\nkey_file = \"k\"\n";
+    assert!(kubernetes(&format!("{common}{jwt}{certificate}")).is_ok());
+
+    for (keys, problem) in [
+        (format!("kind = \"kubernetes\"\n{jwt}"), "ca`: is missing; a target of kind `kubernetes` needs it"),
+        (
+            format!("{common}{jwt}server_id = \"spiffe://a.b/c\"\n"),
+            "server_id`: a target of kind `kubernetes` has none",
+        ),
+        (common.to_owned(), "exchange`: is missing; a target of kind `kubernetes` needs it"),
+        (format!("{common}{jwt}executor = \"a/b\"\n"), "executor`: `jwt-svid` has none"),
+        (format!("{common}exchange = \"jwt-svid\"\n"), "audience`: is missing; this exchange needs it"),
+        (format!("{common}exchange = \"service-account\"\n"), "executor`: is missing; this exchange needs it"),
+        (format!("{common}{own}{certificate}"), "exchange`: `service-account` needs a `token_file`"),
+        (format!("{common}{jwt}token_file = \"t\"\n{certificate}"), "token_file`: is not used"),
+        (format!("{common}{jwt}key_file = \"k\"\n"), "key_file`: `certificate_file` and `key_file` come together"),
+        (format!("{common}{own}audience = \"a b\"\n"), "audience`: expected 1 to 1024 visible ASCII characters"),
+        ("kind = \"sandbox\"\n".to_owned(), "server_id`: is missing; a target of kind `sandbox` needs it"),
+        (
+            "kind = \"sandbox\"\nserver_id = \"spiffe://a.b/c\"\nexchange = \"jwt-svid\"\n".to_owned(),
+            "exchange`: a target of kind `sandbox` has none",
+        ),
+    ] {
+        let told = kubernetes(&keys).expect_err(&keys).to_string();
+        assert!(told.contains(problem), "{keys}\n{told}");
+    }
 }

@@ -69,6 +69,31 @@ impl PermittedCall {
 }
 
 impl Terms {
+    /// Terms of this call, as nothing decided them: for tests of what only reads terms.
+    #[cfg(test)]
+    pub(crate) fn testing(call: Call) -> Self {
+        let digest = Digest::of(b"test");
+        let decided_at = Timestamp::from_seconds(1_795_000_000).unwrap();
+        Self {
+            mutation_id: MutationId::derive(&digest, call.step(), 1),
+            ordinal: 1,
+            call_digest: call.digest(),
+            revocable: Revocable {
+                authority: spiffe::SpiffeId::new("spiffe://example.org/sab").unwrap(),
+                certificate: digest,
+                contract: digest,
+                holder: spiffe::SpiffeId::new("spiffe://example.org/agent").unwrap(),
+                target: Some(call.target_name().clone()),
+                policy_epoch: 1,
+                revocation_epoch: 1,
+            },
+            call,
+            decided_at,
+            deadline: decided_at.saturating_add(std::time::Duration::from_secs(30)),
+            warnings: Vec::new(),
+        }
+    }
+
     /// The id under which the target sees the mutation.
     pub const fn mutation_id(&self) -> &MutationId {
         &self.mutation_id

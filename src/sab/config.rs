@@ -11,12 +11,12 @@ use super::airlock::Bounds;
 use super::authority::Authority;
 use super::epochs::Timing;
 use super::policy::PolicyFiles;
-use crate::config::kind::{self, HostPort, Id, Integer, ListOf, OneOf, PathTo};
+use crate::config::kind::{self, Id, Integer, ListOf, PathTo};
 use crate::config::server::{
     GrpcConfig, HttpConfig, IdentityConfig, Ids, LogConfig, Secret, TelemetryConfig, is_private,
 };
+use crate::config::target::KnownTarget;
 use crate::config::{self, ConfigError, Files, KeyDoc, Table};
-use crate::contract::{TargetKind, TargetName};
 use crate::grpc::access::Roles;
 
 /// The most targets and brokers, and entries of a role.
@@ -67,14 +67,8 @@ pub struct StoreConfig {
 /// One of `[[targets]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetConfig {
-    /// Its name in proposals and contracts.
-    pub name: TargetName,
-    /// Its kind.
-    pub kind: TargetKind,
-    /// Where its API is.
-    pub address: HostPort,
-    /// The SPIFFE ID of its API server.
-    pub server_id: SpiffeId,
+    /// What it is called, where it is, and how it is read.
+    pub known: KnownTarget,
     /// The broker that certificates for it are for.
     pub broker: SpiffeId,
 }
@@ -184,17 +178,13 @@ impl StoreConfig {
 
 impl TargetConfig {
     fn read(table: &mut Table<'_>) -> Option<Self> {
-        let what = "the name of a target: lower-case letters, digits and dashes";
-        let name = table.required("name", kind::text(what), "Its name in proposals, contracts and policies.");
-        let kind = table.required("kind", OneOf(&[("sandbox", TargetKind::Sandbox)]), "Its kind.");
-        let address = table.required("address", kind::host_port(), "Where its API is.");
-        let server_id = table.required("server_id", Id, "The SPIFFE ID of its API server; no other one is talked to.");
+        let known = KnownTarget::read(table);
         let broker = table.required(
             "broker",
             Id,
             "The broker that certificates for it are for; one of the `brokers` of `epochs`.",
         );
-        Some(Self { name: name?, kind: kind?, address: address?, server_id: server_id?, broker: broker? })
+        Some(Self { known: known?, broker: broker? })
     }
 }
 
@@ -269,11 +259,11 @@ fn consistent(root: &Table<'_>, targets: &[TargetConfig], brokers: &BTreeSet<Spi
     let mut seen = BTreeSet::new();
     let mut faults: Vec<String> = Vec::new();
     for target in targets {
-        if !seen.insert(&target.name) {
-            faults.push(format!("`{}` is there twice", target.name));
+        if !seen.insert(&target.known.name) {
+            faults.push(format!("`{}` is there twice", target.known.name));
         }
         if !brokers.contains(&target.broker) {
-            faults.push(format!("`{}`: its broker is not one of the `brokers` of `[epochs]`", target.name));
+            faults.push(format!("`{}`: its broker is not one of the `brokers` of `[epochs]`", target.known.name));
         }
     }
     for fault in &faults {

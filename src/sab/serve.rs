@@ -21,7 +21,8 @@ use super::policy::{Fault, PolicyFiles};
 use super::proposal::Proposal;
 use super::services::{EpochStream, Proposals, Revocations};
 use crate::clock;
-use crate::contract::{TargetKind, TargetName};
+use crate::config::target::Api;
+use crate::contract::TargetName;
 use crate::grpc::serve::{Drained, Parts, Server};
 use crate::http;
 use crate::identity::{Identities, folder, kept_key};
@@ -32,6 +33,7 @@ use crate::record::{KeyBinding, PublicKey, genesis};
 use crate::store::Store;
 use crate::store::sqlite::{Options, Sqlite};
 use crate::target::Target;
+use crate::target::kubernetes::Kubernetes;
 use crate::target::sandbox::Sandbox;
 use crate::telemetry::{Causes, GrpcMetrics, Health, Registry, Shown, log};
 
@@ -268,16 +270,16 @@ async fn authority(folder: &Path) -> Result<watch::Receiver<Arc<Authority>>, Sab
 
 fn targets(config: &SabConfig, identities: &Identities) -> Result<BTreeMap<TargetName, KnownTarget>, SabError> {
     let known = |target: &super::config::TargetConfig| {
-        let reader: Arc<dyn Target> = match target.kind {
-            TargetKind::Sandbox => Arc::new(
-                Sandbox::new(target.address.as_str().to_owned(), target.server_id.clone(), identities.clone())
+        let reader: Arc<dyn Target> = match &target.known.api {
+            Api::Sandbox { address, server_id } => Arc::new(
+                Sandbox::new(address.as_str().to_owned(), server_id.clone(), identities.clone())
                     .what("a target cannot be read")?,
             ),
-            TargetKind::Kubernetes | TargetKind::Aws => {
-                return Err("this version reads sandboxes only").what("a target cannot be read");
+            Api::Kubernetes(settings) => {
+                Arc::new(Kubernetes::reader(settings.clone()).what("a target cannot be read")?)
             }
         };
-        Ok((target.name.clone(), KnownTarget { broker: target.broker.clone(), reader }))
+        Ok((target.known.name.clone(), KnownTarget { broker: target.broker.clone(), reader }))
     };
     config.targets.iter().map(known).collect()
 }

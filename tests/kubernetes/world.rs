@@ -19,9 +19,7 @@ use seb::epoch::{EpochParts, EpochStatement, Revoked};
 use seb::identity::embedded::{Domain, EmbeddedIssuer, Grant};
 use seb::identity::{ExecutionIdentity, Issuer};
 use seb::reason::{Denial, Reason};
-use seb::target::kubernetes::{
-    CertificateFiles, Exchange, Kubernetes as Driver, ReaderIdentity, Requester, ServiceAccount, Settings,
-};
+use seb::target::kubernetes::{CertificateFiles, Exchange, Kubernetes as Driver, ReaderIdentity, Requester, Settings};
 use seb::target::{Evidence, Fence, Performed, Target};
 use seb::timestamp::Timestamp;
 use serde_json::{Value, json};
@@ -106,7 +104,7 @@ pub fn absent() -> Value {
     json!({"mode": "absent"})
 }
 
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     clock::now().unwrap()
 }
 
@@ -212,15 +210,7 @@ impl World {
     pub async fn new() -> Self {
         let folder = Folder::new();
         let cluster = Kubernetes::start(&folder, Options::default()).await;
-        for (path, body) in manifests() {
-            let (status, answer) = cluster.admin.post(path, &body).await;
-            assert_eq!(status, StatusCode::CREATED, "{answer}");
-        }
-        let path = "/api/v1/namespaces/seb-system/serviceaccounts/broker/token";
-        let (status, answer) = cluster.admin.post(path, &json!({"spec": {}})).await;
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
-        std::fs::write(folder.join("token"), answer["status"]["token"].as_str().unwrap()).unwrap();
-        cluster.authority.client("seb-reader", None).write(folder.path(), "reader");
+        prepare(&cluster, &folder).await;
         let domain = TrustDomain::new("example.org").unwrap();
         let domain = Domain::init(&folder.join("domain"), &domain, now()).unwrap();
         let broker = folder.join("seb");
@@ -303,20 +293,38 @@ impl World {
     }
 }
 
-fn driver(address: &str, cluster: &Kubernetes, folder: &Folder, service_account: &str) -> Driver {
+/// The API server at this address, by its authority, read by the reader.
+pub fn settings(address: &str, cluster: &Kubernetes, folder: &Folder) -> Settings {
     let reader = CertificateFiles { certificate: folder.join("reader.pem"), key: folder.join("reader-key.pem") };
-    let settings = Settings {
+    Settings {
         address: address.to_owned(),
         server_name: None,
         ca_file: cluster.authority_file(),
         reader: ReaderIdentity::Certificate(reader),
-    };
+    }
+}
+
+fn driver(address: &str, cluster: &Kubernetes, folder: &Folder, service_account: &str) -> Driver {
+    let settings = settings(address, cluster, folder);
     let exchange = Exchange::ProjectedToken {
-        service_account: ServiceAccount { namespace: "seb-system".to_owned(), name: service_account.to_owned() },
+        service_account: format!("seb-system/{service_account}").parse().unwrap(),
         audience: None,
         requester: Requester::TokenFile(folder.join("token")),
     };
     Driver::new(settings, exchange).unwrap()
+}
+
+/// Who is needed: the executor, a requester of its tokens, whose own is in `token`, and a reader.
+pub async fn prepare(cluster: &Kubernetes, folder: &Folder) {
+    for (path, body) in manifests() {
+        let (status, answer) = cluster.admin.post(path, &body).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+    }
+    let path = "/api/v1/namespaces/seb-system/serviceaccounts/broker/token";
+    let (status, answer) = cluster.admin.post(path, &json!({"spec": {}})).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    std::fs::write(folder.join("token"), answer["status"]["token"].as_str().unwrap()).unwrap();
+    cluster.authority.client("seb-reader", None).write(folder.path(), "reader");
 }
 
 /// The executor may do everything here; what it may do in production is another test's.

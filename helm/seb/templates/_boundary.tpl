@@ -136,8 +136,8 @@ spec:
       expression: "variables.certified && request.operation in ['CREATE', 'UPDATE'] && !variables.resource.contains('/')"
     - name: marked
       expression: >-
-        has(object.metadata.annotations) && 'seb.dev/mutation' in object.metadata.annotations
-        && object.metadata.annotations['seb.dev/mutation'] == variables.mutation
+        has(object.metadata.annotations) && ['seb.dev/mutation', 'seb.dev/applied'].exists(mark,
+        mark in object.metadata.annotations && object.metadata.annotations[mark] == variables.mutation)
     - name: granted
       expression: >-
         {{- if include "seb.executors" $root }}
@@ -177,8 +177,8 @@ spec:
         'seb: not_marked: the object does not say `seb.dev/mutation: ' + variables.mutation + '`'
     - expression: >-
         !variables.marks || oldObject == null || !has(oldObject.metadata.annotations)
-        || !('seb.dev/mutation' in oldObject.metadata.annotations)
-        || oldObject.metadata.annotations['seb.dev/mutation'] != variables.mutation
+        || !['seb.dev/mutation', 'seb.dev/applied'].exists(mark, mark in oldObject.metadata.annotations
+        && oldObject.metadata.annotations[mark] == variables.mutation)
       reason: Forbidden
       messageExpression: >-
         'seb: repeated: `' + variables.mutation + '` was done already'

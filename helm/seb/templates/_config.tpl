@@ -31,6 +31,9 @@ address = {{ .Values.cluster.apiServer | quote }}
 ca = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
 exchange = {{ .Values.cluster.exchange | quote }}
 audience = {{ .Values.cluster.audience | quote }}
+{{- if include "seb.executors" . }}
+executor = {{ printf "%s/%s" .Release.Namespace (include "seb.executor" .) | quote }}
+{{- end }}
 
 [roles]
 agents = {{ toJson .Values.broker.agents }}

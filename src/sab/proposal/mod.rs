@@ -9,6 +9,7 @@
 //! - The mutation is the agent's own text, octet for octet in canonical form; compiling adds the baseline and the limits,
 //!   and changes nothing else.
 
+mod change;
 mod compile;
 mod yaml;
 
@@ -22,6 +23,7 @@ use crate::contract::{
 use crate::digest::Digest;
 use crate::timestamp::Timestamp;
 
+use self::change::Change;
 use super::period::Period;
 pub use compile::{Live, Uncompilable};
 pub use yaml::InvalidYaml;
@@ -241,7 +243,10 @@ struct TargetWire {
 struct StepWire {
     #[serde(default, deserialize_with = "present")]
     name: Option<StepName>,
-    mutation: Json,
+    #[serde(default, deserialize_with = "present")]
+    mutation: Option<Json>,
+    #[serde(default, deserialize_with = "present")]
+    change: Option<Change>,
     #[serde(default, deserialize_with = "present")]
     baseline: Option<BaselineWire>,
     #[serde(default, deserialize_with = "present")]
@@ -318,11 +323,18 @@ fn steps(wire: Vec<StepWire>) -> Result<Vec<ProposedStep>, InvalidProposal> {
             None if only => ONLY_STEP.parse().map_err(|_| field(&at("name"), "must be a name"))?,
             None => return Err(field(&at("name"), "is missing: where there are several steps, each needs a name")),
         };
-        let wish = match step.baseline {
-            None if step.mutation.get("verb").and_then(Json::as_str) == Some(Verb::Create.as_str()) => {
-                BaselineWish::Absent
+        let (mutation, usual) = match (step.mutation, step.change) {
+            (Some(mutation), None) => {
+                let wish = usual_wish(&mutation);
+                (mutation, wish)
             }
-            None => BaselineWish::Exact,
+            (None, Some(change)) => {
+                change.expand().map_err(|(name, message)| field(&at(&format!("change/{name}")), message))?
+            }
+            _ => return Err(field(&format!("/steps/{index}"), "must have one of `mutation` and `change`")),
+        };
+        let wish = match step.baseline {
+            None => usual,
             Some(BaselineWire { mode: Mode::Absent, fields: None }) => BaselineWish::Absent,
             Some(BaselineWire { mode: Mode::Exact, fields: None }) => BaselineWish::Exact,
             Some(BaselineWire { mode: Mode::Fields, fields: Some(fields) }) => {
@@ -336,10 +348,17 @@ fn steps(wire: Vec<StepWire>) -> Result<Vec<ProposedStep>, InvalidProposal> {
                 return Err(field(&at("baseline"), "has `fields` if and only if its `mode` is `fields`"));
             }
         };
-        let mutation = with_defaults(step.mutation);
+        let mutation = with_defaults(mutation);
         Ok(ProposedStep { name, mutation, wish, after: step.after, compensation: step.compensation })
     };
     wire.into_iter().enumerate().map(step).collect()
+}
+
+/// What a mutation is held to where the proposal does not say.
+fn usual_wish(mutation: &Json) -> BaselineWish {
+    let creates = mutation.get("verb").and_then(Json::as_str) == Some(Verb::Create.as_str());
+    let subresource = mutation.get("resource").is_some_and(|resource| resource.get("subresource").is_some());
+    if creates && !subresource { BaselineWish::Absent } else { BaselineWish::Exact }
 }
 
 /// The mutation as it stands in a contract: a parameter that does not say so is not required.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::connection::Answer;
-use super::plan::{ANNOTATION, Plan, Seen};
+use super::plan::{Plan, Seen};
 use super::urn::Operation;
 use crate::contract::{Baseline, Json, Pointer, Version};
 use crate::decision::Terms;
@@ -45,9 +45,9 @@ impl Object {
         self.text("/metadata/name")
     }
 
-    /// The mutation that its annotation names.
-    pub(super) fn mutation(&self) -> Option<&str> {
-        self.0.get("metadata")?.get("annotations")?.get(ANNOTATION)?.as_str()
+    /// The mutation that this annotation names.
+    pub(super) fn mutation(&self, annotation: &str) -> Option<&str> {
+        self.0.get("metadata")?.get("annotations")?.get(annotation)?.as_str()
     }
 
     /// Whether its deletion has begun.
@@ -136,16 +136,43 @@ impl Status {
         self.details.as_ref().map(|details| details.name.as_str()).filter(|name| !name.is_empty())
     }
 
-    /// What it says, with the causes that the message leaves out.
+    /// What it says, with the causes that the message leaves out; without the values that it quotes, which may be whole
+    /// objects, and secret.
     pub(super) fn says(&self) -> String {
-        let causes = self.details.iter().flat_map(|details| &details.causes).map(|cause| cause.message.as_str());
-        let mut text = format!("{} {}: {}", self.code, self.reason, self.message);
-        for cause in causes.filter(|cause| !self.message.contains(cause)) {
-            text.push_str("; ");
-            text.push_str(cause);
+        let message = without_values(&self.message);
+        let mut text = format!("{} {}: {message}", self.code, self.reason);
+        for cause in self.details.iter().flat_map(|details| &details.causes) {
+            let cause = without_values(&cause.message);
+            if !message.contains(&cause) {
+                text.push_str("; ");
+                text.push_str(&cause);
+            }
         }
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE).collect()
     }
+}
+
+/// The text without what follows `Invalid value: ` in quotes as Go writes them.
+fn without_values(text: &str) -> String {
+    const BEFORE: &str = "nvalid value: \"";
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some((before, quoted)) = rest.split_once(BEFORE) {
+        kept.push_str(before);
+        kept.push_str("nvalid value");
+        let mut escaped = false;
+        let end = quoted.find(|c| match c {
+            '"' if !escaped => true,
+            c => {
+                escaped = c == '\\' && !escaped;
+                false
+            }
+        });
+        // A quotation without an end is all of the rest.
+        rest = end.and_then(|end| quoted.get(end..)).and_then(|rest| rest.strip_prefix('"')).unwrap_or("");
+    }
+    kept.push_str(rest);
+    kept
 }
 
 /// What an answer means.
@@ -158,10 +185,10 @@ pub(super) enum Meaning {
 }
 
 /// What the complete answer to a mutation means (I6). What is not credible is not known.
-pub(super) fn meaning(terms: &Terms, plan: &Plan, annotated: bool, answer: &Answer) -> Meaning {
+pub(super) fn meaning(terms: &Terms, plan: &Plan, answer: &Answer) -> Meaning {
     let unknown = |detail: String| Meaning::Settled(Performed::Unknown { detail });
     if answer.status.is_success() {
-        return match success(terms, plan, annotated, answer) {
+        return match success(terms, plan, answer) {
             Ok(performed) => Meaning::Settled(performed),
             Err(why) => unknown(format!("an answer with status {} that cannot be: {why}", answer.status)),
         };
@@ -190,7 +217,7 @@ pub(super) fn meaning(terms: &Terms, plan: &Plan, annotated: bool, answer: &Answ
 }
 
 /// What the answer to a mutation that was performed says, if it can be the answer to this one.
-fn success(terms: &Terms, plan: &Plan, annotated: bool, answer: &Answer) -> Result<Performed, String> {
+fn success(terms: &Terms, plan: &Plan, answer: &Answer) -> Result<Performed, String> {
     let expected = terms.call().baseline().identity();
     let succeeded = |version, detail: &str| Performed::Succeeded { version, detail: detail.to_owned() };
     if let Some(status) = Status::read(answer) {
@@ -219,13 +246,12 @@ fn success(terms: &Terms, plan: &Plan, annotated: bool, answer: &Answer) -> Resu
     {
         return Err(format!("it is about the object `{}`", object.uid().unwrap_or_default()));
     }
-    let kept = object.mutation() == Some(terms.mutation_id().as_str());
+    let mutation = Some(terms.mutation_id().as_str());
+    let lost = plan.annotation().is_some_and(|annotation| object.mutation(annotation) != mutation);
     let detail = match (plan.operation, answer.status) {
         (Operation::Delete, _) if object.is_deleted() => "deletion begun: finalizers or a grace period hold the object",
         (Operation::Delete, _) => "deleted",
-        (_, _) if annotated && !kept => {
-            "written; but the object does not carry the mutation id: something took it away"
-        }
+        (_, _) if lost => "written; but the object does not carry the mutation id: something took it away",
         (Operation::Create, _) | (_, StatusCode::CREATED) => "created",
         _ => "written",
     };
@@ -244,5 +270,26 @@ pub(super) fn drift(baseline: &Baseline, now: Option<&Seen>) -> Option<String> {
             uid.or_else(|| (seen.version != *version).then(differs))
         }
         (Baseline::Fields { identity, fields, .. }, Some(seen)) => super::plan::drift(identity, fields, seen),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_values_are_not_told() {
+        for (text, kept) in [
+            ("nothing quoted", "nothing quoted"),
+            (r#"x: Invalid value: "a \" b\\": must be c"#, "x: Invalid value: must be c"),
+            (
+                r#"Invalid value: "{\"password\":\"p\"}": strict; Invalid value: "q": e"#,
+                "Invalid value: strict; Invalid value: e",
+            ),
+            (r#"Invalid value: "no end"#, "Invalid value"),
+            ("spec.replicas: Invalid value: -1: must be", "spec.replicas: Invalid value: -1: must be"),
+        ] {
+            assert_eq!(without_values(text), kept, "{text}");
+        }
     }
 }

@@ -26,7 +26,8 @@ pub(super) fn of(terms: &Terms, plan: &Plan, object: Option<&Object>, now: Times
     let mutation = terms.mutation_id();
     let version = object.and_then(Object::version);
     let shown = version.as_ref().map_or("none", Version::as_str);
-    if object.and_then(Object::mutation) == Some(mutation.as_str()) {
+    let carried = plan.annotation().zip(object).and_then(|(annotation, object)| object.mutation(annotation));
+    if carried == Some(mutation.as_str()) {
         // Others may have written since: the version right after it is not known.
         let detail = format!("at {now} the object at version {shown} carried the mutation's id");
         return Evidence::Applied { version: None, detail };
@@ -57,4 +58,85 @@ pub(super) fn of(terms: &Terms, plan: &Plan, object: Option<&Object>, now: Times
         Some(_) => format!("the API server's audit log, for {path} and {mutation}: at {now} others had written it"),
     };
     Evidence::Indeterminate { look_at }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use serde_json::{Value, json};
+
+    use super::super::connection::Answer;
+    use super::super::plan::tests::call;
+    use super::*;
+    use crate::decision::Terms;
+
+    fn object(version: &str, uid: &str, annotation: Option<&str>, deleted: bool) -> Object {
+        let mut object = json!({"metadata": {"name": "checkout", "uid": uid, "resourceVersion": version}});
+        if let Some(annotation) = annotation {
+            object["metadata"]["annotations"] = json!({"seb.dev/mutation": annotation});
+        }
+        if deleted {
+            object["metadata"]["deletionTimestamp"] = "2026-11-24T09:30:00Z".into();
+        }
+        Object::read(&Answer { status: StatusCode::OK, body: object.to_string().into() }).unwrap()
+    }
+
+    /// What is made of each thing that can be seen, before and after nothing can happen any more.
+    #[test]
+    fn i6_only_what_the_object_says_is_said() {
+        let deployment = json!({
+            "group": "apps", "version": "v1", "resource": "deployments", "namespace": "shop", "name": "checkout",
+        });
+        let exact = json!({"mode": "exact", "identity": "uid-1", "version": "42"});
+        let absent = json!({"mode": "absent"});
+        let patch = call("merge-patch", &deployment, &json!({"spec": {}}), &exact);
+        let create = call("create", &deployment, &json!({"metadata": {"name": "checkout"}}), &absent);
+        let delete = call("delete", &deployment, &Value::Null, &exact);
+        let mut scale = deployment.clone();
+        scale["subresource"] = "scale".into();
+        let scale = call("merge-patch", &scale, &json!({"spec": {}}), &exact);
+        let terms = |call| Terms::testing(call);
+        let mine = terms(patch.clone()).mutation_id().to_string();
+        let mine = Some(mine.as_str());
+        for (call, seen, said) in [
+            (&patch, Some(object("43", "uid-1", mine, false)), "applied"),
+            (&patch, Some(object("99", "uid-1", mine, false)), "applied"),
+            (&patch, Some(object("42", "uid-1", None, false)), "not applied"),
+            // Somebody wrote: it may have been before, instead, or after.
+            (&patch, Some(object("43", "uid-1", None, false)), "indeterminate"),
+            (&patch, Some(object("43", "uid-1", Some("m-other"), false)), "indeterminate"),
+            (&patch, Some(object("42", "uid-2", None, false)), "indeterminate"),
+            (&patch, None, "indeterminate"),
+            (&create, Some(object("7", "uid-9", mine, false)), "applied"),
+            (&create, Some(object("7", "uid-9", None, false)), "indeterminate"),
+            // It may have been made, and deleted since.
+            (&create, None, "indeterminate"),
+            (&delete, Some(object("42", "uid-1", None, false)), "not applied"),
+            (&delete, Some(object("50", "uid-1", None, false)), "not applied"),
+            // Somebody deleted it.
+            (&delete, Some(object("50", "uid-1", None, true)), "indeterminate"),
+            (&delete, Some(object("50", "uid-2", None, false)), "indeterminate"),
+            (&delete, None, "indeterminate"),
+            // Nobody keeps the annotations of a scale.
+            (&scale, Some(object("43", "uid-1", mine, false)), "indeterminate"),
+            (&scale, Some(object("42", "uid-1", None, false)), "not applied"),
+        ] {
+            let terms = terms(call.clone());
+            let plan = Plan::of(call).unwrap();
+            let until = terms.deadline().saturating_add(SETTLE);
+            let early = of(&terms, &plan, seen.as_ref(), until);
+            let late = of(&terms, &plan, seen.as_ref(), until.saturating_add(Duration::from_millis(1)));
+            let name = match &late {
+                Evidence::Applied { .. } => "applied",
+                Evidence::NotApplied { .. } => "not applied",
+                Evidence::Indeterminate { .. } => "indeterminate",
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(name, said, "{} {seen:?}: {late:?}", call.verb());
+            match said {
+                "applied" => assert!(matches!(early, Evidence::Applied { .. })),
+                _ => assert_eq!(early, Evidence::Open { until }),
+            }
+        }
+    }
 }

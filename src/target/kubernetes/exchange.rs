@@ -1,6 +1,7 @@
 //! From an execution identity to the credential of one request.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, StatusCode};
@@ -17,7 +18,7 @@ use super::urn::{Operation, call_urn};
 use super::{Failure, bearer};
 use crate::contract::KubernetesResource;
 use crate::decision::MutationId;
-use crate::identity::{ExecutionIdentity, Form};
+use crate::identity::{ExecutionIdentity, Form, MAX_AUDIENCE_OCTETS};
 
 /// The shortest life of a service account's token that an API server grants, in seconds.
 const TOKEN_SECONDS: u32 = 600;
@@ -29,26 +30,64 @@ pub enum Exchange {
     /// (structured authentication).
     JwtSvid {
         /// The first audience: the one that the API server's `AuthenticationConfiguration` names.
-        audience: String,
+        audience: Audience,
     },
     /// A token of an executor service account is requested for each mutation.
     ProjectedToken {
         /// The service account that mutations are made by.
         service_account: ServiceAccount,
         /// The audience of the token; left out, the API server's own.
-        audience: Option<String>,
+        audience: Option<Audience>,
         /// By which identity the token is requested.
         requester: Requester,
     },
 }
 
-/// A service account.
+/// A service account, written `namespace/name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceAccount {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
+    namespace: String,
+    name: String,
+}
+
+/// Whom a token is for: 1 to 1024 visible ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audience(String);
+
+/// The text is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected {0}")]
+pub struct InvalidText(&'static str);
+
+impl FromStr for ServiceAccount {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let label = |text: &str| {
+            let ends = [text.bytes().next(), text.bytes().last()];
+            ends.into_iter().all(|end| end.is_some_and(plain)) && text.bytes().all(|b| plain(b) || b == b'-')
+        };
+        match text.split_once('/') {
+            Some((namespace, name))
+                if namespace.len() <= 63 && name.len() <= 253 && label(namespace) && name.split('.').all(label) =>
+            {
+                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => Err(InvalidText("a service account, such as `seb-system/executor`")),
+        }
+    }
+}
+
+impl FromStr for Audience {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        match (1..=MAX_AUDIENCE_OCTETS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(InvalidText("1 to 1024 visible ASCII characters")),
+        }
+    }
 }
 
 /// Who requests a token.
@@ -58,7 +97,7 @@ pub enum Requester {
     /// nothing, and runs out by itself.
     JwtSvid {
         /// The first audience.
-        audience: String,
+        audience: Audience,
     },
     /// The broker itself, by the token in this file: for API servers that cannot be configured. The token is bound to a
     /// Secret that exists for this mutation.
@@ -105,8 +144,8 @@ impl Exchanger {
 
     /// The form of execution identity that it takes for the call of this name.
     pub(super) fn form(&self, urn: Option<String>) -> Form {
-        let jwt = |audience: &String, urn: Option<String>| Form::Jwt {
-            audiences: [audience.clone()].into_iter().chain(urn).collect(),
+        let jwt = |audience: &Audience, urn: Option<String>| Form::Jwt {
+            audiences: [audience.0.clone()].into_iter().chain(urn).collect(),
         };
         match &self.exchange {
             Exchange::JwtSvid { audience } => jwt(audience, urn),
@@ -136,8 +175,7 @@ impl Exchanger {
                     Some(token) => (token.bearer().await?, true),
                     None => (jwt(identity)?, false),
                 };
-                let request =
-                    TokenRequest { pool, service_account, audience: audience.as_deref(), requester, deadline };
+                let request = TokenRequest { pool, service_account, audience: audience.as_ref(), requester, deadline };
                 match bound {
                     true => request.bound(mutation).await,
                     false => Ok(Credential { bearer: request.token(None).await?, secret: None }),
@@ -187,7 +225,7 @@ impl ServiceAccount {
 struct TokenRequest<'a> {
     pool: &'a Pool,
     service_account: &'a ServiceAccount,
-    audience: Option<&'a str>,
+    audience: Option<&'a Audience>,
     requester: HeaderValue,
     deadline: Instant,
 }
@@ -227,7 +265,7 @@ impl TokenRequest<'_> {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": {
-                "audiences": self.audience.into_iter().collect::<Vec<_>>(),
+                "audiences": self.audience.iter().map(|audience| &audience.0).collect::<Vec<_>>(),
                 "expirationSeconds": TOKEN_SECONDS,
                 "boundObjectRef": bound,
             },
@@ -282,5 +320,55 @@ fn request(
 impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credential").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_their_rule() {
+        for good in ["seb-system/executor", "a/b", "a/b.c-d.e"] {
+            assert!(good.parse::<ServiceAccount>().is_ok(), "{good}");
+        }
+        for bad in ["", "a", "a/", "/a", "a/b/c", "A/b", "a/b..c", "a./b", "-a/b", "a/b-", "a/b c", "a/%2e"] {
+            assert!(bad.parse::<ServiceAccount>().is_err(), "{bad}");
+        }
+        assert!("cluster-eu".parse::<Audience>().is_ok());
+        for bad in ["", "a b", "é", &"a".repeat(1025)] {
+            assert!(bad.parse::<Audience>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn i5_an_identity_names_the_one_call_that_it_is_for() {
+        let audience = || "cluster".parse::<Audience>().unwrap();
+        let service_account: ServiceAccount = "seb-system/executor".parse().unwrap();
+        let call = Some("urn:seb:call:UPDATE:apps/deployments:shop/checkout".to_owned());
+        let audiences = |exchange| match Exchanger::new(exchange).form(call.clone()) {
+            Form::Jwt { audiences } => audiences,
+            Form::X509 => Vec::new(),
+        };
+        assert_eq!(
+            audiences(Exchange::JwtSvid { audience: audience() }),
+            ["cluster", "urn:seb:call:UPDATE:apps/deployments:shop/checkout"]
+        );
+        let projected = |requester| Exchange::ProjectedToken {
+            service_account: service_account.clone(),
+            audience: None,
+            requester,
+        };
+        assert_eq!(
+            audiences(projected(Requester::JwtSvid { audience: audience() })),
+            ["cluster", "urn:seb:call:CREATE:/serviceaccounts/token:seb-system/executor"]
+        );
+        assert!(audiences(projected(Requester::TokenFile("token".into()))).is_empty());
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        let credential = Credential { bearer: bearer("very-secret").unwrap(), secret: None };
+        assert!(!format!("{credential:?} {:?}", credential.bearer).contains("very-secret"));
     }
 }

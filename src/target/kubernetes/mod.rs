@@ -48,8 +48,8 @@ use crate::target::{Evidence, Fence, Grade, Performed, Rejection, Target};
 use crate::timestamp::Timestamp;
 
 pub use self::endpoint::CertificateFiles;
-pub use self::exchange::{Exchange, Requester, ServiceAccount};
-pub use self::plan::{ANNOTATION, FIELD_MANAGER};
+pub use self::exchange::{Audience, Exchange, InvalidText, Requester, ServiceAccount};
+pub use self::plan::{ANNOTATION, APPLY_ANNOTATION, FIELD_MANAGER};
 pub use self::urn::{Operation, call_urn};
 
 /// How long after the deadline an answer is still waited for: the API server gives up at the deadline, and says so.
@@ -203,14 +203,13 @@ impl Kubernetes {
             Err(Unfit::Call(detail)) => return Performed::NotStarted { detail },
             Err(Unfit::Drift(observed)) => return drifted(observed),
         };
-        let annotated = wire.annotated;
         let request = match request(performing.pool.endpoint(), wire, &credential.bearer) {
             Ok(request) => request,
             Err(Failure(detail)) => return Performed::NotStarted { detail },
         };
         match performing.pool.send(request, Some(fence), end + GRACE).await {
             Sent::Answered(answer) => {
-                let performed = match meaning(terms, plan, annotated, &answer) {
+                let performed = match meaning(terms, plan, &answer) {
                     Meaning::Settled(performed) => performed,
                     Meaning::Refused { reason, detail } => self.compared(terms, plan, reason, detail).await,
                 };
@@ -297,7 +296,7 @@ impl Target for Kubernetes {
         Box::pin(async move {
             let known = async {
                 let plan = Plan::of(terms.call()).map_err(Failure)?;
-                let object = self.reader.object(&KubernetesResource { ..plan.resource.clone() }).await?;
+                let object = self.reader.object(&plan.resource).await?;
                 Ok::<_, Failure>(evidence::of(terms, &plan, object.as_ref(), now()?))
             };
             known.await.unwrap_or_else(|Failure(detail)| Evidence::Unavailable { detail })

@@ -16,6 +16,13 @@ use crate::execution::Grade;
 /// The annotation that holds the id of the mutation that last wrote an object.
 pub const ANNOTATION: &str = "seb.dev/mutation";
 
+/// The same for server-side apply. An annotation belongs to whoever wrote it last, applying counts as another writer than
+/// every other way, and so the two would be in each other's way under one name.
+pub const APPLY_ANNOTATION: &str = "seb.dev/applied";
+
+/// What only the broker writes.
+const RESERVED: [&str; 2] = [ANNOTATION, APPLY_ANNOTATION];
+
 /// Who field management says it was.
 pub const FIELD_MANAGER: &str = "seb";
 
@@ -39,7 +46,7 @@ pub(super) struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Form {
     /// An object, or a part of one; the baseline goes into its `metadata`.
-    Object { media_type: &'static str, body: Json, bind: Bind, annotate: bool },
+    Object { media_type: &'static str, body: Json, bind: Bind, annotation: Option<&'static str> },
     /// JSON Patch: the baseline is its first operations.
     Operations { tests: Vec<Json>, operations: Vec<Json>, annotate: bool },
     /// Preconditions of a deletion, at a place of the body.
@@ -86,8 +93,6 @@ pub(super) struct Wire {
     pub(super) target: String,
     pub(super) media_type: &'static str,
     pub(super) body: Vec<u8>,
-    /// Whether the object carries the mutation id afterwards.
-    pub(super) annotated: bool,
 }
 
 /// Why there is no request.
@@ -155,6 +160,15 @@ impl Plan {
         }
     }
 
+    /// The annotation under which the object carries the mutation id afterwards, if it does.
+    pub(super) const fn annotation(&self) -> Option<&'static str> {
+        match &self.form {
+            Form::Object { annotation, .. } => *annotation,
+            Form::Operations { annotate: true, .. } => Some(ANNOTATION),
+            Form::Operations { .. } | Form::Preconditions { .. } => None,
+        }
+    }
+
     /// The fields that [`Needs::Version`] is about.
     pub(super) fn fields(&self) -> impl Iterator<Item = &Pointer> {
         let fields = match &self.form {
@@ -172,18 +186,18 @@ impl Plan {
         timeout_seconds: u64,
         seen: Option<&Seen>,
     ) -> Result<Wire, Unfit> {
-        let (media_type, body, annotated) = match &self.form {
-            Form::Object { media_type, body, bind, annotate } => {
+        let (media_type, body) = match &self.form {
+            Form::Object { media_type, body, bind, annotation } => {
                 let mut body = body.clone();
                 if let Some((uid, version)) = bound(bind, seen)? {
                     let metadata = member(&mut body, "metadata").map_err(Unfit::Call)?;
                     put(metadata, "uid", uid).map_err(Unfit::Call)?;
                     put(metadata, "resourceVersion", version).map_err(Unfit::Call)?;
                 }
-                if *annotate {
-                    annotate_object(&mut body, mutation).map_err(Unfit::Call)?;
+                if let Some(annotation) = annotation {
+                    annotate_object(&mut body, annotation, mutation).map_err(Unfit::Call)?;
                 }
-                (*media_type, body, *annotate)
+                (*media_type, body)
             }
             Form::Operations { tests, operations, annotate } => {
                 let mut all = tests.clone();
@@ -192,7 +206,7 @@ impl Plan {
                     all.extend(annotating(seen.annotated, mutation));
                 }
                 all.extend(operations.iter().cloned());
-                ("application/json-patch+json", Json::Array(all), *annotate)
+                ("application/json-patch+json", Json::Array(all))
             }
             Form::Preconditions { place, body, bind } => {
                 let mut body = body.clone();
@@ -207,7 +221,7 @@ impl Plan {
                     put(preconditions, "uid", uid).map_err(Unfit::Call)?;
                     put(preconditions, "resourceVersion", version).map_err(Unfit::Call)?;
                 }
-                ("application/json", body, false)
+                ("application/json", body)
             }
         };
         let body = body.to_canonical().into_bytes();
@@ -215,7 +229,7 @@ impl Plan {
             return Err(Unfit::Call(format!("the request has {} octets; at most {MAX_BODY} are taken", body.len())));
         }
         let target = format!("{}?{}", self.path(), self.query(timeout_seconds));
-        Ok(Wire { method: self.method.clone(), target, media_type, body, annotated })
+        Ok(Wire { method: self.method.clone(), target, media_type, body })
     }
 
     fn path(&self) -> String {
@@ -276,7 +290,7 @@ fn create(call: &Call, resource: &KubernetesResource, body: Json) -> Result<Plan
         None => {
             check_annotations(&body)?;
             check_metadata(&body, None)?;
-            let form = Form::Object { media_type, body, bind: Bind::Nothing, annotate: true };
+            let form = Form::Object { media_type, body, bind: Bind::Nothing, annotation: Some(ANNOTATION) };
             Ok(plan(form, Grade::Atomic))
         }
         Some("eviction") => {
@@ -289,7 +303,7 @@ fn create(call: &Call, resource: &KubernetesResource, body: Json) -> Result<Plan
             Ok(plan(Form::Preconditions { place, body, bind }, grade))
         }
         // Nothing of the object can be named in the request.
-        Some(_) => Ok(plan(Form::Object { media_type, body, bind: Bind::Nothing, annotate: false }, Grade::Bounded)),
+        Some(_) => Ok(plan(Form::Object { media_type, body, bind: Bind::Nothing, annotation: None }, Grade::Bounded)),
     }
 }
 
@@ -304,11 +318,13 @@ fn object(
     check_metadata(&body, call.baseline().identity())?;
     // Apply makes the object where there is none, and nothing in the request could forbid the other case.
     let absent = *call.baseline() == Baseline::Absent;
+    let annotation = if *call.verb() == Verb::Apply { APPLY_ANNOTATION } else { ANNOTATION };
+    let annotation = is_annotated(resource).then_some(annotation);
     Ok(Plan {
         operation: if absent { Operation::Create } else { Operation::Update },
         resource: resource.clone(),
         method,
-        form: Form::Object { media_type, body, bind: bind(call.baseline()), annotate: is_annotated(resource) },
+        form: Form::Object { media_type, body, bind: bind(call.baseline()), annotation },
         grade: if absent { Grade::Bounded } else { Grade::Atomic },
     })
 }
@@ -317,11 +333,11 @@ fn object(
 fn merge_patch(call: &Call, resource: &KubernetesResource, body: Json) -> Result<Plan, String> {
     let plan = object(call, resource, Method::PATCH, "application/merge-patch+json", body)?;
     let Baseline::Fields { identity, fields, .. } = call.baseline() else { return Ok(plan) };
-    let (Some(tests), Form::Object { body, annotate, .. }) = (tests(identity, fields), &plan.form) else {
+    let (Some(tests), Form::Object { body, annotation, .. }) = (tests(identity, fields), &plan.form) else {
         return Ok(plan);
     };
     let Some(operations) = merge::operations(body, fields) else { return Ok(plan) };
-    let form = Form::Operations { tests, operations, annotate: *annotate };
+    let form = Form::Operations { tests, operations, annotate: annotation.is_some() };
     Ok(Plan { form, ..plan })
 }
 
@@ -424,7 +440,7 @@ fn annotating(annotated: bool, mutation: &MutationId) -> Vec<Json> {
     }
 }
 
-fn annotate_object(body: &mut Json, mutation: &MutationId) -> Result<(), String> {
+fn annotate_object(body: &mut Json, annotation: &str, mutation: &MutationId) -> Result<(), String> {
     let metadata = member(body, "metadata")?;
     if metadata.get("annotations").is_none() {
         metadata.insert("annotations".to_owned(), Json::object::<String>([]));
@@ -432,7 +448,7 @@ fn annotate_object(body: &mut Json, mutation: &MutationId) -> Result<(), String>
     let Some(Json::Object(annotations)) = metadata.get_mut("annotations") else {
         return Err("`/metadata/annotations` of the body is not an object".to_owned());
     };
-    annotations.insert(ANNOTATION.to_owned(), Json::string(mutation));
+    annotations.insert(annotation.to_owned(), Json::string(mutation));
     Ok(())
 }
 
@@ -473,8 +489,8 @@ fn check_annotations(body: &Json) -> Result<(), String> {
     }
     match body.get("metadata").and_then(|metadata| metadata.get("annotations")) {
         None => Ok(()),
-        Some(Json::Object(annotations)) if annotations.get(ANNOTATION).is_some() => {
-            reserved(&format!("has `{ANNOTATION}`, which the broker writes"))
+        Some(Json::Object(annotations)) if RESERVED.iter().any(|name| annotations.get(name).is_some()) => {
+            reserved(&format!("has `{ANNOTATION}` or `{APPLY_ANNOTATION}`, which the broker writes"))
         }
         Some(Json::Object(annotations)) if annotations.iter().any(|(name, _)| name.starts_with('$')) => {
             reserved("has a directive, which would take the mutation id along")
@@ -509,14 +525,14 @@ fn check_operation(operation: &Json) -> Result<(), String> {
         return Ok(());
     }
     let places = [text("path"), if op == "move" { text("from") } else { None }];
-    let annotations = ["metadata", "annotations", ANNOTATION];
     for place in places.into_iter().flatten() {
         let pointer = Pointer::parse(place).map_err(|error| error.to_string())?;
         let tokens = pointer.tokens();
-        let outside = tokens.iter().zip(annotations).any(|(token, reserved)| token != reserved);
+        let reserved = |name| tokens.iter().zip(["metadata", "annotations", name]).all(|(token, it)| token == it);
+        let outside = !RESERVED.into_iter().any(reserved);
         if !outside || ["uid", "resourceVersion"].iter().any(|name| tokens == ["metadata", *name]) {
             return Err(format!(
-                "an operation of the body writes `{place}`: name single annotations other than `{ANNOTATION}`"
+                "an operation of the body writes `{place}`: name single annotations that are not the broker's own"
             ));
         }
     }
@@ -588,4 +604,4 @@ pub(super) fn state_path(resource: &KubernetesResource) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -27,7 +27,7 @@ fn fields(of: Value) -> Value {
     json!({"mode": "fields", "identity": "uid-1", "version": "42", "fields": of})
 }
 
-fn call(verb: &str, resource: &Value, body: &Value, baseline: &Value) -> Call {
+pub(in super::super) fn call(verb: &str, resource: &Value, body: &Value, baseline: &Value) -> Call {
     let mut mutation = json!({"verb": verb, "resource": resource});
     if !body.is_null() {
         mutation["body"] = body.clone();
@@ -85,6 +85,7 @@ fn i4_the_body_is_what_was_certified_with_baseline_and_annotation() {
     assert_eq!(target, format!("{OBJECT}?fieldManager=seb&fieldValidation=Strict&force=false&timeout=30s"));
     let mut named = metadata.clone();
     named["name"] = "checkout".into();
+    named["annotations"] = json!({"seb.dev/applied": id});
     assert_eq!(body, json!({"apiVersion": "apps/v1", "metadata": named}));
 }
 
@@ -199,6 +200,8 @@ fn i4_what_only_the_broker_says_no_body_brings() {
     let operation = |op: &str, path: &str| json!([{"op": op, "path": path, "value": {}}]);
     for (verb, body, problem) in [
         ("merge-patch", json!({"metadata": {"annotations": {"seb.dev/mutation": "m-x"}}}), "which the broker writes"),
+        ("apply", json!({"metadata": {"annotations": {"seb.dev/applied": "m-x"}}}), "which the broker writes"),
+        ("json-patch", operation("add", "/metadata/annotations/seb.dev~1applied"), "seb.dev~1applied`"),
         ("merge-patch", json!({"metadata": {"annotations": null}}), "would remove the mutation id"),
         ("merge-patch", json!({"metadata": null}), "`/metadata` of the body is not an object"),
         ("strategic-merge-patch", json!({"metadata": {"annotations": {"$patch": "replace"}}}), "a directive"),

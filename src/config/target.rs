@@ -1,0 +1,184 @@
+//! What broker and authority are told of a target: the same keys, read in the same way.
+
+use spiffe::SpiffeId;
+
+use super::Table;
+use super::kind::{self, HostPort, Id, OneOf, PathTo};
+use crate::contract::{TargetKind, TargetName};
+use crate::target::kubernetes::{
+    Audience, CertificateFiles, Exchange, ReaderIdentity, Requester, ServiceAccount, Settings,
+};
+
+/// A target: what it is called, where it is, and how it is recognized and read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownTarget {
+    /// Its name in proposals, contracts, policies and ceilings.
+    pub name: TargetName,
+    /// Where its API is, and of which kind it is.
+    pub api: Api,
+}
+
+/// The API of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Api {
+    /// A sandbox.
+    Sandbox {
+        /// Where it is.
+        address: HostPort,
+        /// The SPIFFE ID of its server.
+        server_id: SpiffeId,
+    },
+    /// A Kubernetes API server.
+    Kubernetes(Settings),
+}
+
+/// The kinds that there are drivers of.
+const KINDS: OneOf<TargetKind> = OneOf(&[("sandbox", TargetKind::Sandbox), ("kubernetes", TargetKind::Kubernetes)]);
+
+/// Where a pod finds the token of its service account.
+const OWN_TOKEN: &str = "\"/var/run/secrets/kubernetes.io/serviceaccount/token\"";
+
+/// The exchanges, by their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    JwtSvid,
+    ProjectedToken,
+    ServiceAccount,
+}
+
+const WAYS: OneOf<Way> = OneOf(&[
+    ("jwt-svid", Way::JwtSvid),
+    ("projected-token", Way::ProjectedToken),
+    ("service-account", Way::ServiceAccount),
+]);
+
+impl Api {
+    /// The kind of target.
+    pub const fn kind(&self) -> TargetKind {
+        match self {
+            Self::Sandbox { .. } => TargetKind::Sandbox,
+            Self::Kubernetes(_) => TargetKind::Kubernetes,
+        }
+    }
+
+    /// The SPIFFE ID that its server has, where it has one.
+    pub const fn server_id(&self) -> Option<&SpiffeId> {
+        match self {
+            Self::Sandbox { server_id, .. } => Some(server_id),
+            Self::Kubernetes(_) => None,
+        }
+    }
+}
+
+impl KnownTarget {
+    /// Reads the keys of one of `[[targets]]`.
+    pub fn read(table: &mut Table<'_>) -> Option<Self> {
+        let what = "the name of a target: lower-case letters, digits and dashes";
+        let name = table.required("name", kind::text(what), "Its name in proposals, contracts, policies and ceilings.");
+        let kind = table.required("kind", KINDS, "Its kind.");
+        let address = table.required("address", kind::host_port(), "Where its API is.");
+        let meaning =
+            "The SPIFFE ID of its API server; no other one is talked to. Required for `sandbox`, and for it alone.";
+        let server_id = table.optional("server_id", Id, meaning);
+        let meaning = "The file with the CA certificates, in PEM, by which its API server is recognized; read again when it changes. Required for `kubernetes`, and for it alone.";
+        let ca = table.optional("ca", PathTo::File, meaning);
+        let meaning =
+            "The name in the API server's certificate; left out, it is the host of `address`. For `kubernetes` alone.";
+        let server_name = table.optional("server_name", kind::text::<String>("a DNS name or an address"), meaning);
+        let reader = read_reader(table);
+        let (kind, address, server_id, ca) = (kind?, address?, server_id?, ca?);
+        let (server_name, reader) = (server_name?, reader?);
+        let api = match kind {
+            TargetKind::Kubernetes => {
+                refuse_for(table, kind, &["server_id"])?;
+                let address = address.as_str().to_owned();
+                Api::Kubernetes(Settings { address, server_name, ca_file: needed(table, kind, "ca", ca)?, reader })
+            }
+            TargetKind::Sandbox | TargetKind::Aws => {
+                refuse_for(table, kind, &["ca", "server_name", "token_file", "certificate_file", "key_file"])?;
+                Api::Sandbox { address, server_id: needed(table, kind, "server_id", server_id)? }
+            }
+        };
+        Some(Self { name: name?, api })
+    }
+}
+
+fn read_reader(table: &mut Table<'_>) -> Option<ReaderIdentity> {
+    let meaning = "The file with the bearer token by which this process reads the API server, one that can only read: its service account's, or a JWT-SVID; read again when it changes. For `kubernetes` alone.";
+    let own = table.has("token_file");
+    let token = table.default("token_file", PathTo::File, OWN_TOKEN, meaning);
+    let meaning = "The file with a client certificate, in PEM, the leaf first, by which it reads instead; read again when it changes. For `kubernetes` alone.";
+    let certificate = table.optional("certificate_file", PathTo::File, meaning);
+    let key = table.optional("key_file", PathTo::File, "The file with the private key of `certificate_file`, in PEM.");
+    match (certificate?, key?) {
+        (None, None) => token.map(ReaderIdentity::TokenFile),
+        (Some(certificate), Some(key)) if !own => {
+            Some(ReaderIdentity::Certificate(CertificateFiles { certificate, key }))
+        }
+        (Some(_), Some(_)) => {
+            table.refuse("token_file", "is not used where there is a certificate: leave one out", None)
+        }
+        _ => table.refuse("key_file", "`certificate_file` and `key_file` come together", None),
+    }
+}
+
+/// Reads by which exchange mutations of a `kubernetes` target are made; none for every other one.
+pub fn read_exchange(table: &mut Table<'_>, known: Option<&KnownTarget>) -> Option<Option<Exchange>> {
+    let meaning = "How an execution identity becomes what the API server authenticates: `jwt-svid` where it takes execution identities themselves (structured authentication); `projected-token` where they may do nothing but request a token of `executor`; `service-account` where this process requests it, by its `token_file`, because the API server cannot be configured. Required for `kubernetes`, and for it alone.";
+    let way = table.optional("exchange", WAYS, meaning);
+    let audience = || kind::text::<Audience>("1 to 1024 visible ASCII characters");
+    let meaning = "The first audience of execution identities: the one in the API server's `AuthenticationConfiguration`. Required for `jwt-svid` and `projected-token`; not used for `service-account`.";
+    let first = table.optional("audience", audience(), meaning);
+    let meaning =
+        "The service account that mutations are made by. Required for `projected-token` and `service-account`.";
+    let account = kind::text::<ServiceAccount>("a service account, such as `seb-system/executor`");
+    let executor = table.optional("executor", account, meaning);
+    let meaning = "The audience of the executor's tokens; left out, the API server's own. For `projected-token` and `service-account`.";
+    let executor_audience = table.optional("executor_audience", audience(), meaning);
+    let (way, first, executor, executor_audience) = (way?, first?, executor?, executor_audience?);
+    let keys = ["exchange", "audience", "executor", "executor_audience"];
+    let known = match known {
+        None => return Some(None),
+        Some(known) if known.api.kind() != TargetKind::Kubernetes => {
+            return refuse_for(table, known.api.kind(), &keys).map(|()| None);
+        }
+        Some(known) => known,
+    };
+    let way = needed(table, TargetKind::Kubernetes, "exchange", way)?;
+    if way == Way::JwtSvid
+        && let Some(name) = ["executor", "executor_audience"].into_iter().find(|name| table.has(name))
+    {
+        return table.refuse(name, "`jwt-svid` has none: leave it out", None);
+    }
+    let lacks = |name: &str| table.refuse(name, "is missing; this exchange needs it", None);
+    let requester = match (way, first, &known.api) {
+        (Way::JwtSvid, Some(audience), _) => return Some(Some(Exchange::JwtSvid { audience })),
+        (Way::ProjectedToken, Some(audience), _) => Requester::JwtSvid { audience },
+        (Way::JwtSvid | Way::ProjectedToken, None, _) => return lacks("audience"),
+        (Way::ServiceAccount, _, Api::Kubernetes(Settings { reader: ReaderIdentity::TokenFile(path), .. })) => {
+            Requester::TokenFile(path.clone())
+        }
+        (Way::ServiceAccount, ..) => {
+            return table.refuse("exchange", "`service-account` needs a `token_file`, not a certificate", None);
+        }
+    };
+    let Some(service_account) = executor else { return lacks("executor") };
+    Some(Some(Exchange::ProjectedToken { service_account, audience: executor_audience, requester }))
+}
+
+/// What a target of this kind must have.
+fn needed<T>(table: &Table<'_>, kind: TargetKind, name: &str, value: Option<T>) -> Option<T> {
+    if value.is_none() && !table.has(name) {
+        return table.refuse(name, format_args!("is missing; a target of kind `{kind}` needs it"), None);
+    }
+    value
+}
+
+/// What a target of this kind does not have.
+fn refuse_for(table: &Table<'_>, kind: TargetKind, names: &[&str]) -> Option<()> {
+    let there: Vec<_> = names.iter().filter(|name| table.has(name)).collect();
+    for name in &there {
+        table.refuse::<()>(name, format_args!("a target of kind `{kind}` has none: leave it out"), None);
+    }
+    there.is_empty().then_some(())
+}
