@@ -25,6 +25,9 @@ mod tests {
     use std::path::Path;
 
     use http::{Method, StatusCode};
+    use seb::config::broker::BrokerConfig;
+    use seb::config::{self, Files, Table};
+    use seb::sab::config::SabConfig;
     use serde_json::{Value, json};
 
     use crate::attacks::{self, attempt};
@@ -64,6 +67,37 @@ mod tests {
             let said = chart::helm(folder.path(), &words).unwrap();
             assert!(said.contains("0 chart(s) failed"), "{said}");
         }
+    }
+
+    #[test]
+    fn the_rendered_configuration_is_one_that_broker_and_authority_read() {
+        let folder = Folder::new();
+        for values in VALUES {
+            let rendered = chart::render(folder.path(), values, &[]).unwrap();
+            let ceilings = chart::file(&rendered, "ceilings.toml");
+            let ceilings = ["knowledge", "targets", "authorities"]
+                .iter()
+                .fold(ceilings, |text, table| text.replace(&format!("[{table}"), &format!("[ceilings.{table}")));
+            let text = chart::file(&rendered, "broker.toml").replace("[ceilings]\nfile = \"ceilings.toml\"\n", "");
+            let broker = read(&format!("{text}{ceilings}"), BrokerConfig::read);
+            assert_eq!(broker.targets.len(), 1);
+            let file = broker.ceilings.file();
+            assert_eq!(file.targets.values().map(|target| target.rules.len()).max(), Some(targets_of(values)));
+            if rendered.contains("  sab.toml: |") {
+                assert_eq!(read(&chart::file(&rendered, "sab.toml"), SabConfig::read).targets.len(), 1);
+            }
+        }
+    }
+
+    /// How many targets the file with values lists.
+    fn targets_of(values: &str) -> usize {
+        let text = std::fs::read_to_string(chart::values(values)).unwrap();
+        let targets = text.lines().skip_while(|line| *line != "targets:").skip(1);
+        targets.take_while(|line| line.starts_with(' ')).filter(|line| line.starts_with("  - ")).count()
+    }
+
+    fn read<T>(text: &str, read: impl FnOnce(&mut Table<'_>) -> Option<T>) -> T {
+        config::parse(text, "chart.toml", Files::Ignore, read).unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
 
     #[test]
@@ -188,14 +222,14 @@ mod tests {
         let call = "urn:seb:call:UPDATE:apps/deployments:shop/checkout";
         let rewritten = awaited("a rewritten body", async || {
             let execution = world.execution(call).await;
-            let answer = execution.client.patch(CHECKOUT, MERGE, &execution.marked(attacks::scaled(4))).await;
+            let answer = execution.client.patch(CHECKOUT, MERGE, &execution.marked(attacks::scaled(5))).await;
             if answer.1["spec"]["replicas"] == 9 { Ok(answer) } else { Err(answer) }
         })
         .await;
         assert_eq!(rewritten.0, StatusCode::OK);
         world
             .audited("the difference", |event| {
-                event["requestObject"]["spec"]["replicas"] == 4 && event["responseObject"]["spec"]["replicas"] == 9
+                event["requestObject"]["spec"]["replicas"] == 5 && event["responseObject"]["spec"]["replicas"] == 9
             })
             .await;
         world

@@ -166,7 +166,7 @@ impl BrokerConfig {
 
 impl StoreConfig {
     fn read(table: &mut Table<'_>) -> Option<Self> {
-        let path = table.required("path", PathTo::NewFile, "The SQLite database; it is created if it is missing.");
+        let path = table.required("path", PathTo::Database, "The SQLite database; it is created if it is missing.");
         let meaning = "The private key that signs records, in PEM; it is created, readable for its owner alone, if it is missing.";
         let record_key = table.required("record_key", PathTo::NewFile, meaning);
         let (path, record_key) = (path?, record_key?);

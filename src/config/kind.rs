@@ -363,6 +363,8 @@ pub enum PathTo {
     Folder,
     /// A file that need not be there, in a folder that has to be.
     NewFile,
+    /// A database, which is made with its folder; the folder above that has to be there.
+    Database,
 }
 
 impl Kind for PathTo {
@@ -373,6 +375,7 @@ impl Kind for PathTo {
             Self::File => "the path of a file",
             Self::Folder => "the path of a folder",
             Self::NewFile => "the path of a file, in a folder that exists",
+            Self::Database => "the path of a file, in a folder that exists or can be made in one that does",
         }
         .to_owned()
     }
@@ -385,8 +388,10 @@ impl Kind for PathTo {
         let there = match self {
             Self::File => path.is_file(),
             Self::Folder => path.is_dir(),
-            Self::NewFile => {
-                !path.is_dir() && path.parent().is_some_and(|folder| folder == Path::new("") || folder.is_dir())
+            Self::NewFile => !path.is_dir() && is_folder(path.parent()),
+            Self::Database => {
+                let above = path.parent().and_then(Path::parent);
+                !path.is_dir() && (is_folder(path.parent()) || is_folder(above))
             }
         };
         if there || given.files == Files::Ignore {
@@ -396,9 +401,14 @@ impl Kind for PathTo {
             Self::File => "there is no such file",
             Self::Folder => "there is no such folder",
             Self::NewFile => "its folder does not exist, or it is a folder itself",
+            Self::Database => "neither its folder exists nor the one above, or it is a folder itself",
         };
         faults.add(given, what, Some("paths are relative to the folder of the configuration".to_owned()))
     }
+}
+
+fn is_folder(path: Option<&Path>) -> bool {
+    path.is_some_and(|path| path == Path::new("") || path.is_dir())
 }
 
 /// A list of at most so many values of one kind, none of them twice.

@@ -61,7 +61,7 @@ agents = ["spiffe://example.org/a", "spiffe://example.org/a", 7]
 format = "xml"
 "#;
     let expected = [
-        "dir/broker.toml:1:1: `store.path`: is missing; expected the path of a file, in a folder that exists",
+        "dir/broker.toml:1:1: `store.path`: is missing; expected the path of a file, in a folder that exists or can be made in one that does",
         "dir/broker.toml:1:1: `store.record_key`: is missing; expected the path of a file, in a folder that exists",
         "dir/broker.toml:2:2: `identity.folder`: is missing; expected the path of a folder",
         "dir/broker.toml:3:1: `identity.foler`: there is no such key; did you mean `folder`?",

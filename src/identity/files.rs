@@ -1,8 +1,8 @@
 //! Files that hold identities: private ones that others cannot read, whole ones only, and noticing when they change.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +69,9 @@ pub(super) fn read(path: &Path) -> Result<String, FileError> {
 pub(super) fn read_private(path: &Path) -> Result<Zeroizing<String>, FileError> {
     let file = open(path)?;
     let metadata = file.metadata().map_err(|source| FileError::Read { path: path.to_owned(), source })?;
-    check_mode(path, metadata.permissions().mode())?;
+    if !is_private(&metadata) {
+        return Err(exposed(path, &metadata));
+    }
     let octets = Zeroizing::new(read_from(path, &file)?);
     match std::str::from_utf8(&octets) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
@@ -80,7 +82,20 @@ pub(super) fn read_private(path: &Path) -> Result<Zeroizing<String>, FileError> 
 /// Refuses a directory that others can reach.
 pub(super) fn check_private_directory(path: &Path) -> Result<(), FileError> {
     let metadata = fs::metadata(path).map_err(|source| FileError::Read { path: path.to_owned(), source })?;
-    check_mode(path, metadata.permissions().mode())
+    if metadata.mode() & 0o077 == 0 { Ok(()) } else { Err(exposed(path, &metadata)) }
+}
+
+/// Whether nobody but this process's user can reach a file: its owner alone can, or root made it and lets this process's
+/// group read it, as Kubernetes mounts a Secret.
+pub(crate) fn is_private(metadata: &Metadata) -> bool {
+    // The folder belongs to the effective user and group.
+    let own = fs::metadata("/proc/self").map(|own| (own.uid(), own.gid())).ok();
+    is_private_to(own, metadata.mode(), metadata.uid(), metadata.gid())
+}
+
+fn is_private_to(own: Option<(u32, u32)>, mode: u32, owner: u32, group: u32) -> bool {
+    let given = own.is_some_and(|(user, own_group)| user != 0 && own_group != 0 && own_group == group);
+    mode & 0o077 == 0 || (mode & 0o037 == 0 && owner == 0 && given)
 }
 
 /// Makes a directory that its owner alone can reach; one that is there already must be so.
@@ -148,11 +163,8 @@ fn read_from(path: &Path, file: &File) -> Result<Vec<u8>, FileError> {
     }
 }
 
-fn check_mode(path: &Path, mode: u32) -> Result<(), FileError> {
-    match mode & 0o077 {
-        0 => Ok(()),
-        _ => Err(FileError::Exposed { path: path.to_owned(), mode: mode & 0o7777 }),
-    }
+fn exposed(path: &Path, metadata: &Metadata) -> FileError {
+    FileError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o7777 }
 }
 
 /// What `load` makes of the files `paths`, now and after each change of them, for as long as somebody holds a receiver.
@@ -213,4 +225,32 @@ where
 fn states(paths: &[PathBuf]) -> Vec<Option<(u64, u64, i64, i64)>> {
     let state = |path: &PathBuf| fs::metadata(path).ok().map(|it| (it.ino(), it.size(), it.ctime(), it.ctime_nsec()));
     paths.iter().map(state).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_file_is_its_owners_or_was_given_to_the_own_group() {
+        let me = Some((1000, 1000));
+        assert!(is_private_to(me, 0o100_600, 1000, 1000));
+        assert!(is_private_to(me, 0o100_400, 0, 1000));
+        assert!(is_private_to(me, 0o100_440, 0, 1000), "as Kubernetes mounts a Secret");
+        assert!(is_private_to(None, 0o100_600, 1000, 1000));
+        for (own, mode, owner, group) in [
+            (me, 0o100_440, 1000, 1000),
+            (me, 0o100_440, 0, 0),
+            (me, 0o100_440, 0, 50),
+            (me, 0o100_460, 0, 1000),
+            (me, 0o100_450, 0, 1000),
+            (me, 0o100_444, 0, 1000),
+            (me, 0o100_404, 0, 1000),
+            (Some((0, 0)), 0o100_440, 0, 0),
+            (Some((1000, 0)), 0o100_440, 0, 0),
+            (None, 0o100_440, 0, 1000),
+        ] {
+            assert!(!is_private_to(own, mode, owner, group), "{own:?} {mode:o} {owner} {group}");
+        }
+    }
 }

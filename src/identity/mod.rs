@@ -37,6 +37,7 @@ use tokio::sync::watch;
 pub use bundle::Bundle;
 pub use execution::{BACKDATE, EXECUTION_PATH, ExecutionIdentity, Issuer, MintError, Plan, execution_id, mutation_of};
 pub use files::FileError;
+pub(crate) use files::is_private;
 pub use form::{Form, InvalidAudiences, JwtSvid, MAX_AUDIENCE_OCTETS, MAX_AUDIENCES, WrongForm};
 pub use kept::{KeptKeyError, kept_key};
 pub use leaf::{InvalidLeaf, Leaf, Serial};

@@ -139,9 +139,8 @@ impl Authority {
 /// # Errors
 /// See [`AuthorityError`].
 pub fn read_key(path: &Path) -> Result<SigningKey, AuthorityError> {
-    use std::os::unix::fs::PermissionsExt;
     let metadata = std::fs::metadata(path).map_err(|source| AuthorityError::Read { path: path.to_owned(), source })?;
-    if metadata.permissions().mode() & 0o077 != 0 {
+    if !crate::identity::is_private(&metadata) {
         return Err(AuthorityError::NotPrivate { path: path.to_owned() });
     }
     let text = zeroize::Zeroizing::new(read_text(path)?);

@@ -155,9 +155,9 @@ impl SabConfig {
 impl StoreConfig {
     fn read(table: &mut Table<'_>) -> Option<Self> {
         let meaning = "The SQLite database of the signed records; it is created if it is missing.";
-        let records = table.required("records", PathTo::NewFile, meaning);
+        let records = table.required("records", PathTo::Database, meaning);
         let meaning = "The SQLite database of epochs and proposals; it is created if it is missing.";
-        let ledger = table.required("ledger", PathTo::NewFile, meaning);
+        let ledger = table.required("ledger", PathTo::Database, meaning);
         let meaning = "The private key that signs records, in PEM; it is created, readable for its owner alone, if it is missing.";
         let record_key = table.required("record_key", PathTo::NewFile, meaning);
         let (records, ledger, record_key) = (records?, ledger?, record_key?);

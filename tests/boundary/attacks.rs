@@ -1,9 +1,10 @@
 //! The attacks of the table, carried out.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::testbed::awaited;
 use crate::testbed::client::{APPLY, Client, MERGE};
@@ -60,7 +61,7 @@ pub async fn attempt(world: &World, name: &str) -> Answer {
             let path = format!("{CHECKOUT}/scale");
             let (status, answer) = client.patch(&path, MERGE, &scaled(3)).await;
             assert_eq!(status, StatusCode::OK, "the first use: {answer}");
-            client.patch(&path, MERGE, &scaled(2)).await
+            client.patch(&path, MERGE, &scaled(4)).await
         }
         "other-object" | "unnamed-object" | "other-verb" | "other-subresource" | "other-namespace"
         | "collection-token" => with_token_for_another(world, name).await,

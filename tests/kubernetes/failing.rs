@@ -189,7 +189,10 @@ async fn i6_a_call_that_hangs_ends_with_its_deadline_and_not_before_something_is
     // It may still take it in hand, late: until it surely does not, nothing is said.
     let until = terms.deadline().saturating_add(Duration::from_secs(15));
     let settled = awaited("evidence", async || match world.evidence(&terms).await {
-        Evidence::Open { until: end } => Err(assert_eq!(end, until)),
+        Evidence::Open { until: end } => {
+            assert_eq!(end, until);
+            Err(())
+        }
         Evidence::Unavailable { .. } => Err(()),
         evidence => Ok(evidence),
     })

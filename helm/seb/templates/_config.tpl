@@ -7,7 +7,7 @@ socket = {{ printf "unix:/spiffe-workload-api/%s" .Values.spire.socket | quote }
 
 [execution]
 issuer = {{ .Values.spire.issuer | quote }}
-address = {{ .Values.spire.server | quote }}
+server_address = {{ .Values.spire.server | quote }}
 server_id = {{ printf "spiffe://%s%s" $td .Values.spire.serverPath | quote }}
 
 [grpc]
@@ -56,6 +56,9 @@ format = "json"
 {{- if .Values.broker.ceilings -}}
 {{ .Values.broker.ceilings | trim }}
 {{- else -}}
+[knowledge]
+boundary = {{ .Values.broker.boundary | quote }}
+
 [authorities.{{ include "seb.sabId" . | quote }}]
 targets = [{{ .Values.cluster.target | quote }}]
 

@@ -137,7 +137,7 @@ fn fields_are_tested_in_the_request_where_they_can_be() {
         for (annotated, annotating) in [(true, &annotating[..1]), (false, &annotating[1..])] {
             let (_, target, media_type, body) = sent(&plan, Some(&seen("57", annotated, &[])));
             assert_eq!((target, media_type), (format!("{OBJECT}?{WRITE}"), "application/json-patch+json"));
-            assert_eq!(body, json!([&tests[..], annotating, &[set.clone()]].concat()));
+            assert_eq!(body, json!([&tests[..], annotating, std::slice::from_ref(&set)].concat()));
         }
     }
     // A scale has nobody's annotations: nothing has to be known of it.
