@@ -8,7 +8,7 @@ mod world;
 mod tests {
     use std::net::SocketAddr;
     use std::sync::Arc;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use seb::epoch::EpochStatement;
     use seb::proto::seb::v1::execution::State;
@@ -35,7 +35,7 @@ mod tests {
 
     /// Waits until `/readyz` answers so; what it said then, and how long that took.
     async fn until(address: SocketAddr, expected: impl Fn(bool, &str) -> bool) -> (String, Duration) {
-        let began = Instant::now();
+        let began = seb::clock::instant();
         loop {
             let (ok, said) = ready(address).await;
             if expected(ok, &said) {

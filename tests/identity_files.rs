@@ -18,7 +18,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::{Path, PathBuf};
     use std::process::{Child, Command, Stdio};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use base64ct::{Base64, Encoding};
     use der::Decode;
@@ -48,7 +48,7 @@ mod tests {
 
     /// Tries until there is something.
     fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-        let begun = Instant::now();
+        let begun = seb::clock::instant();
         loop {
             if let Some(found) = attempt() {
                 return found;

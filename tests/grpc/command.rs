@@ -50,7 +50,7 @@ async fn an_execution_is_told_and_can_be_asked_for() {
     let values: Vec<_> = told
         .lines()
         .skip(1)
-        .map(|line| line.find("  ").map(|at| line[at..].find(|c| c != ' ').unwrap() + at))
+        .map(|line| line.split_once("  ").map(|(_, after)| line.len() - after.trim_start().len()))
         .collect();
     assert!(values.windows(2).all(|pair| pair[0] == pair[1]), "{told}");
     let words =

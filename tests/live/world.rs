@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use seb::clock;
 use seb::identity::embedded::{Domain, Grant};
@@ -27,6 +27,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt;
@@ -107,7 +108,7 @@ impl World {
         )
         .await;
         std::fs::write(at.join("sab.toml"), authority(production.address("listening"), targets)).unwrap();
-        let started = Instant::now();
+        let started = seb::clock::instant();
         let authority =
             Process::start(env!("CARGO_BIN_EXE_sab"), &["serve", "--config", "sab.toml"], at, "sab.err").await;
         let text = broker(production.address("listening"), authority.address("listening"), targets);
