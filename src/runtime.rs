@@ -19,10 +19,13 @@ use crate::attribute_certificate::{SignatureAlgorithm, Trust};
 use crate::broker::{Broker, Parts, TargetEntry, Trusted};
 use crate::clock::Clock;
 use crate::config::broker::BrokerConfig;
+use crate::config::execution::ExecutionConfig;
 use crate::epoch::EpochStatement;
 use crate::epochs::Follower;
-use crate::identity::embedded::EmbeddedIssuer;
-use crate::identity::{Identities, Identity, folder};
+use crate::identity::embedded::{EmbeddedIssuer, IssuerError};
+use crate::identity::spire::{DownstreamIssuer, MintIssuer};
+use crate::identity::workload::Link;
+use crate::identity::{self, Identities, Identity, Issuer, Opened, WhileValid};
 use crate::key::SigningKey;
 use crate::record::{self, KeyBinding, PublicKey};
 use crate::store::Store;
@@ -58,15 +61,17 @@ pub async fn broker(
     shutdown: impl Future<Output = ()> + Send + 'static,
     listening: impl FnOnce(Listening) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let identities = folder::open(&config.identity.folder).await.context("the broker has no identity")?;
+    let own = identity::open(&config.identity.source).await.context("the broker has no identity")?;
+    let identities = own.identities.clone();
     let id = identities.borrow().id().clone();
     let store = Arc::new(store(&config, &identities, &id).await?);
     let (trust, trusted) = watch::channel(Arc::new(trusted(&config, &identities.borrow())?));
-    let issuer = EmbeddedIssuer::open(&config.execution_ca).await.context("nothing mints execution identities")?;
+    let health = Health::default();
+    let issuer = issuer(&config, &identities, &health).await.context("nothing mints execution identities")?;
     let broker = Arc::new(Broker::new(Parts {
         id: id.clone(),
         store: Arc::clone(&store),
-        issuer: Arc::new(issuer),
+        issuer,
         targets: targets(&config, &identities)?,
         trusted: trusted.clone(),
         ceilings: Arc::new(config.ceilings.clone()),
@@ -77,7 +82,6 @@ pub async fn broker(
 
     let mut registry = Registry::new("seb");
     let (grpc_metrics, metrics) = (GrpcMetrics::register(&mut registry), BrokerMetrics::register(&mut registry));
-    let health = Health::default();
     let server = grpc::serve::Server::bind(&config.grpc, &identities).await?;
     let observed = http::Server::bind(config.http.listen)
         .await
@@ -86,13 +90,8 @@ pub async fn broker(
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_trusted(config.clone(), identities.clone(), trust));
     tasks.spawn(keep_settling(Arc::clone(&broker), config.reconcile_interval, metrics.clone()));
-    tasks.spawn(keep_measuring(
-        Arc::clone(&broker),
-        config.clone(),
-        identities.clone(),
-        metrics.clone(),
-        clock.clone(),
-    ));
+    tasks.spawn(keep_measuring(Arc::clone(&broker), config.clone(), own.clone(), metrics.clone(), clock.clone()));
+    tasks.spawn(own.report(health.clone(), clock.clone()));
     for authority in config.authorities.clone() {
         health.impede("epochs", format!("`{}`: nothing was heard of it yet", authority.id));
         let follower = Follower {
@@ -140,6 +139,21 @@ pub async fn broker(
 async fn until(mut stopped: watch::Receiver<bool>) {
     // A sender that is gone has stopped, too.
     let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// What mints execution identities, for as long as the broker's own is valid.
+async fn issuer(
+    config: &BrokerConfig,
+    identities: &Identities,
+    health: &Health,
+) -> Result<Arc<dyn Issuer>, IssuerError> {
+    let own = identities.clone();
+    let issuer: Box<dyn Issuer> = match config.execution.clone() {
+        ExecutionConfig::Embedded(folder) => Box::new(EmbeddedIssuer::open(&folder).await?),
+        ExecutionConfig::SpireDownstream(server) => Box::new(DownstreamIssuer::start(server, own, health.clone())),
+        ExecutionConfig::SpireMint(server) => Box::new(MintIssuer::new(server, own)),
+    };
+    Ok(Arc::new(WhileValid::new(issuer, identities.clone())))
 }
 
 /// Opens the store. A new log begins with the binding of its key to the broker's identity.
@@ -225,7 +239,7 @@ async fn keep_settling(broker: Arc<Broker<Sqlite>>, interval: Duration, metrics:
 async fn keep_measuring(
     broker: Arc<Broker<Sqlite>>,
     config: BrokerConfig,
-    identities: Identities,
+    own: Opened,
     metrics: BrokerMetrics,
     clock: Clock,
 ) {
@@ -240,8 +254,9 @@ async fn keep_measuring(
                 let (end, now) = (i64::try_from(end.seconds()), i64::try_from(now.seconds()));
                 end.unwrap_or(i64::MAX).saturating_sub(now.unwrap_or(0))
             };
-            metrics.svid_remaining(remaining(identities.borrow().svid().leaf().not_after));
+            metrics.svid_remaining(remaining(own.identities.borrow().svid().leaf().not_after));
         }
+        metrics.identity_source_up.set(own.link.as_ref().is_none_or(|link| *link.borrow() == Link::Up).into());
         metrics.in_flight.set(i64::try_from(broker.running()).unwrap_or(i64::MAX));
         metrics.log_head.set(i64::try_from(*broker.store().subscribe().borrow()).unwrap_or(i64::MAX));
         tokio::time::sleep(Duration::from_secs(1)).await;

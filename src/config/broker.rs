@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use spiffe::{SpiffeId, TrustDomain};
 
+use super::execution::{self, ExecutionConfig};
 use super::kind::{self, Boolean, HostPort, Id, ListOf, OneOf, PathTo};
 use super::server::{GrpcConfig, HttpConfig, IdentityConfig, Ids, LogConfig, chain};
 use super::{ConfigError, Files, KeyDoc, Table, ceilings};
@@ -22,8 +23,8 @@ const MAX_NAMED: usize = 1024;
 pub struct BrokerConfig {
     /// Who the broker is.
     pub identity: IdentityConfig,
-    /// The folder with the CA by which it mints execution identities.
-    pub execution_ca: PathBuf,
+    /// Where execution identities come from.
+    pub execution: ExecutionConfig,
     /// The API.
     pub grpc: GrpcConfig,
     /// Metrics and health.
@@ -98,10 +99,11 @@ impl BrokerConfig {
         let mut execution_ca = None;
         let identity = root.table("identity", "Who the broker is.", |table| {
             let identity = IdentityConfig::read(table);
-            let meaning = "The folder with `execution-ca.pem` and `execution-ca-key.pem`, by which execution identities are minted; left out, it is `folder`.";
+            let meaning = "The folder with `execution-ca.pem` and `execution-ca-key.pem`, by which the embedded issuer mints; left out, it is `folder`.";
             execution_ca = table.optional("execution_ca", PathTo::Folder, meaning)?;
             identity
         });
+        let execution = root.table("execution", "Where execution identities come from.", execution::Keys::read);
         let grpc =
             root.table("grpc", "The API for agents and auditors.", |t| GrpcConfig::read(t, "\"127.0.0.1:7443\""));
         let http = root.table("http", "Metrics and health.", |t| HttpConfig::read(t, "\"127.0.0.1:7480\""));
@@ -126,6 +128,7 @@ impl BrokerConfig {
         let log = root.table("log", "Logs, on standard error.", LogConfig::read);
         let (identity, authorities, targets, ceilings) = (identity?, authorities?, targets?, ceilings?);
         let (trust_bundles, mut roles) = (trust_bundles?, roles?);
+        let execution = execution::join(root, execution?, execution_ca, &identity);
         let consistent = [
             once(root, "authorities", authorities.iter().map(|authority| &authority.id)),
             once(root, "targets", targets.iter().map(|target| &target.name)),
@@ -137,7 +140,7 @@ impl BrokerConfig {
             return None;
         }
         Some(Self {
-            execution_ca: execution_ca.unwrap_or_else(|| identity.folder.clone()),
+            execution: execution?,
             identity,
             grpc: grpc?,
             http: http?,
@@ -269,7 +272,8 @@ fn bundles_suffice(
     targets: &[TargetConfig],
     bundles: &BTreeMap<TrustDomain, PathBuf>,
 ) -> bool {
-    let Some(own) = (root.files() == Files::Check).then(|| folder::read(&identity.folder).ok()).flatten() else {
+    let folder = identity.folder().filter(|_| root.files() == Files::Check);
+    let Some(own) = folder.and_then(|folder| folder::read(folder).ok()) else {
         return true;
     };
     let mut sound = true;

@@ -35,6 +35,7 @@
 
 pub mod broker;
 mod ceilings;
+pub mod execution;
 pub mod kind;
 pub mod server;
 mod table;

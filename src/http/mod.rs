@@ -1,7 +1,8 @@
 //! Metrics and health over plain HTTP, on an address of their own.
 //!
 //! Nothing here needs an identity and nothing here changes anything: `/metrics` (OpenMetrics), `/livez` (the process
-//! answers) and `/readyz` (it can do its work; if not, 503 and what stands in the way, one line each).
+//! answers) and `/readyz` (it can do its work, and what will keep it from it if nobody mends it; if not, 503 and what stands
+//! in the way, one line each).
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
-use crate::telemetry::{Health, Registry};
+use crate::telemetry::{Health, Impediment, Registry};
 
 /// The most requests at one time; further ones wait.
 const MAX_REQUESTS: usize = 32;
@@ -96,9 +97,12 @@ async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
 
 async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
     let impediments = shared.health.impediments();
+    let line = |mark: &str, one: &Impediment| format!("{mark}{}: {}\n", one.part, one.reason);
     if impediments.is_empty() {
-        return (StatusCode::OK, "ready\n".to_owned());
+        let notes = shared.health.notes();
+        let notes: String = notes.iter().map(|one| line("note: ", one)).collect();
+        return (StatusCode::OK, format!("ready\n{notes}"));
     }
-    let lines = impediments.iter().map(|one| format!("{}: {}\n", one.part, one.reason)).collect();
+    let lines: String = impediments.iter().map(|one| line("", one)).collect();
     (StatusCode::SERVICE_UNAVAILABLE, lines)
 }

@@ -13,15 +13,22 @@
 //! | source | what it gives |
 //! |---|---|
 //! | [`folder`] | the identity of one process from a folder of its own, read again when it changes |
+//! | [`workload`] | the identity of one process from the SPIFFE Workload API, as the agent rotates it |
+//! | [`spire`] | execution identities that a SPIRE server mints, or that are minted below a CA that it signs |
 //! | [`embedded`] | a trust domain in a private directory: makes such folders, renews them, rotates its CAs |
 
+mod backoff;
 mod bundle;
+mod ca;
 pub mod embedded;
 mod execution;
 mod files;
 pub mod folder;
 mod form;
 mod leaf;
+mod source;
+pub mod spire;
+pub mod workload;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,6 +45,7 @@ pub use execution::{BACKDATE, EXECUTION_PATH, ExecutionIdentity, Issuer, MintErr
 pub use files::FileError;
 pub use form::{Form, InvalidAudiences, JwtSvid, MAX_AUDIENCE_OCTETS, MAX_AUDIENCES, WrongForm};
 pub use leaf::{InvalidLeaf, Leaf, Serial};
+pub use source::{Opened, Source, SourceError, WhileValid, open};
 
 /// The identity of this process as it is now: look at it for each use, and keep no copy.
 pub type Identities = watch::Receiver<Arc<Identity>>;

@@ -135,8 +135,12 @@ impl SabConfig {
             return None;
         }
         roles.brokers = brokers.iter().cloned().map(Into::into).collect();
+        let Some(authority) = authority?.or_else(|| identity.folder().map(Path::to_owned)) else {
+            let problem = "is missing, and the identity has no folder whose key could sign certificates";
+            return root.refuse("authority", problem, Some("name a folder in `authority.folder`"));
+        };
         Some(Self {
-            authority: authority?.unwrap_or_else(|| identity.folder.clone()),
+            authority,
             identity,
             grpc: grpc?,
             http: http?,

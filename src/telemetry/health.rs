@@ -15,12 +15,18 @@ pub struct Impediment {
 }
 
 /// The health of the process, for all who report of it and all who ask. It begins as not ready: `starting`.
+///
+/// Besides what stands in the way there are notes: what will, if nobody mends it.
 #[derive(Debug, Clone)]
-pub struct Health(watch::Sender<BTreeMap<&'static str, String>>);
+pub struct Health(Parts, Parts);
+
+/// Parts of the process, and what is said of each.
+type Parts = watch::Sender<BTreeMap<&'static str, String>>;
 
 impl Default for Health {
     fn default() -> Self {
-        Self(watch::Sender::new(BTreeMap::from([(STARTING, "the process starts".to_owned())])))
+        let starting = BTreeMap::from([(STARTING, "the process starts".to_owned())]);
+        Self(watch::Sender::new(starting), watch::Sender::default())
     }
 }
 
@@ -47,6 +53,22 @@ impl Health {
     /// A part of the process can do its work again.
     pub fn clear(&self, part: &'static str) {
         self.0.send_if_modified(|parts| part != DRAINING && parts.remove(part).is_some());
+    }
+
+    /// A part of the process works, and will not for ever unless this is mended.
+    pub fn note(&self, part: &'static str, reason: impl Into<String>) {
+        let reason = reason.into();
+        self.1.send_if_modified(|parts| parts.insert(part, reason.clone()) != Some(reason));
+    }
+
+    /// Nothing is wrong with a part of the process any more.
+    pub fn unnote(&self, part: &'static str) {
+        self.1.send_if_modified(|parts| parts.remove(part).is_some());
+    }
+
+    /// All notes.
+    pub fn notes(&self) -> Vec<Impediment> {
+        self.1.borrow().iter().map(|(part, reason)| Impediment { part, reason: reason.clone() }).collect()
     }
 
     /// Everything that stands in the way; nothing, and the process is ready.
