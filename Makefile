@@ -13,12 +13,15 @@ TARGETS ?=
 # Tests against other implementations have a stage of their own: tests/crosscheck*.rs.
 tests := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(foreach main,$(wildcard tests/*/main.rs),$(notdir $(main:/main.rs=))))
 crosschecks := $(filter crosscheck%,$(tests))
-integrations := $(filter-out $(crosschecks),$(tests))
+# Tests on the real servers have one, too: those that mount the testbed.
+mounting := $(shell grep -ls 'support/testbed/mod.rs"\]' tests/*.rs tests/*/main.rs)
+testbeds := $(sort $(basename $(notdir $(mounting:/main.rs=))))
+integrations := $(filter-out $(crosschecks) $(testbeds),$(tests))
 
 # A test called `child_...` is a process that another test starts, and one called `measure_...` only measures.
 
 # Quick ones first.
-STAGES := lint unit integration $(if $(crosschecks),crosscheck) fuzz
+STAGES := lint unit integration $(if $(crosschecks),crosscheck) testbed fuzz
 
 .PHONY: help
 help: ## List the targets
@@ -56,6 +59,12 @@ test-crosscheck: ## The vectors, judged by other implementations (Java, Python)
 		SEB_ASN1TOOLS="$$(scripts/tools --path asn1tools)" \
 		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast $(addprefix --test ,$(crosschecks))
 
+.PHONY: test-testbed
+test-testbed: ## On real SPIRE and Kubernetes servers, fresh for each test; skipped where `make testbed` did not run
+	@scripts/stage --needs-testbed testbed "on real SPIRE and Kubernetes servers" \
+		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast $(addprefix --test ,$(testbeds)) \
+			-- --skip child_ --skip measure_
+
 .PHONY: test-fuzz
 test-fuzz: ## Every fuzz target for TEST_FUZZ_SECONDS (5)
 	@scripts/stage --needs cargo-fuzz fuzz "every decoder, $(TEST_FUZZ_SECONDS) s of hostile input each" \
@@ -80,6 +89,10 @@ bench: ## Benchmarks; ends with medians and ratios as JSON
 advisories: ## Known vulnerabilities among the dependencies (fetches the RustSec database)
 	@scripts/tools cargo-deny
 	"$$(scripts/tools --path cargo-deny)/bin/cargo-deny" --locked check advisories
+
+.PHONY: testbed
+testbed: ## Build the servers of the testbed, outside the tree (10 minutes)
+	@scripts/testbed
 
 .PHONY: tools
 tools: ## Install the pinned tools that the tests need, outside the tree

@@ -27,8 +27,10 @@ use crate::tls::{self, Connector, H2};
 
 /// The longest that connecting may take.
 const CONNECT: Duration = Duration::from_secs(2);
-/// The longest silence before the stream counts as broken. Heartbeats come several times a second.
+/// The longest silence before the stream counts as broken, whatever the staleness bound is.
 const SILENCE: Duration = Duration::from_secs(5);
+/// How often it is asked whether an authority that was not heard can be acted by again.
+const LOOK: Duration = Duration::from_millis(100);
 /// The shortest and the longest wait before the stream is opened again.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// The largest statement on the wire: base64 of the largest one, and its chain.
@@ -46,7 +48,9 @@ pub struct Follower<S> {
     pub trusted: watch::Receiver<Arc<Trusted>>,
     /// The clocks.
     pub clock: Clock,
-    /// Where it says that nothing can be heard.
+    /// How old what it said may be: the broker's bound.
+    pub staleness: Duration,
+    /// Where it says whether anything can be executed under this authority.
     pub health: Health,
 }
 
@@ -61,8 +65,8 @@ enum Ended {
     Stream(Box<tonic::Status>),
     #[error("the authority ended the stream")]
     Closed,
-    #[error("the authority was silent for {} s", SILENCE.as_secs())]
-    Silent,
+    #[error("the authority was silent for {} ms", .0.as_millis())]
+    Silent(Duration),
     #[error("a statement is refused: {0}")]
     Refused(String),
     #[error("a statement cannot be made durable: {0}")]
@@ -70,33 +74,71 @@ enum Ended {
 }
 
 impl<S: Store> Follower<S> {
-    /// Follows until it is dropped.
+    /// Follows until it is dropped, and keeps the health of this authority.
     pub async fn run(self) {
+        let (news, told) = watch::channel(String::new());
+        tokio::join!(self.follow(&news), self.watch(told));
+    }
+
+    async fn follow(&self, news: &watch::Sender<String>) {
         let mut again = AGAIN.0;
         // The newest content that is durable.
         let mut durable = None;
         loop {
-            let heard = self.session(&mut durable).await;
+            let heard = self.session(&mut durable, news).await;
             let (statements, ended) = heard;
             if statements > 0 {
                 again = AGAIN.0;
             }
             let reason = causes(&ended);
             tracing::warn!(authority = %self.authority.id, %reason, "the epoch stream ended; it is opened again");
-            self.health.impede("epochs", format!("`{}`: {reason}", self.authority.id));
+            news.send_replace(reason);
             tokio::time::sleep(again).await;
             again = (again * 2).min(AGAIN.1);
         }
     }
 
+    /// Says whether executions under the authority are possible, as a decision would find: so readiness follows within the
+    /// staleness bound, however its stream fails. `news` says why the stream ended, or nothing while it is well.
+    async fn watch(&self, mut news: watch::Receiver<String>) {
+        let id = &self.authority.id;
+        loop {
+            let ended = news.borrow_and_update().clone();
+            match self.broker.epoch_freshness(id) {
+                Ok(left) => {
+                    self.health.heard(id);
+                    // A millisecond more, so that it is over then.
+                    tokio::time::sleep(left.saturating_add(Duration::from_millis(1))).await;
+                }
+                Err(denial) => {
+                    let stream = if ended.is_empty() { String::new() } else { format!("; {ended}") };
+                    self.health.silent(id, format!("{denial}{stream}: executions under it are denied"));
+                    // Whoever sends it lives as long as this.
+                    let _ = tokio::time::timeout(LOOK, news.changed()).await;
+                }
+            }
+        }
+    }
+
+    /// How long a stream may be silent: decisions are denied for half of it already.
+    fn silence(&self) -> Duration {
+        self.staleness.saturating_mul(2).min(SILENCE)
+    }
+
     /// One stream, to its end; and how many statements came on it.
-    async fn session(&self, durable: &mut Option<Content>) -> (u64, Ended) {
+    async fn session(&self, durable: &mut Option<Content>, news: &watch::Sender<String>) -> (u64, Ended) {
         let mut statements = 0;
-        let ended = self.stream(durable, &mut statements).await.err().unwrap_or(Ended::Closed);
+        let ended = self.stream(durable, &mut statements, news).await.err().unwrap_or(Ended::Closed);
         (statements, ended)
     }
 
-    async fn stream(&self, durable: &mut Option<Content>, statements: &mut u64) -> Result<(), Ended> {
+    async fn stream(
+        &self,
+        durable: &mut Option<Content>,
+        statements: &mut u64,
+        news: &watch::Sender<String>,
+    ) -> Result<(), Ended> {
+        let silence = self.silence();
         let config = tls::client_config(&self.identities, [self.authority.id.clone()], &[H2])?;
         let endpoint = Endpoint::from_shared(format!("http://{}", self.authority.address))?.tcp_nodelay(true);
         let channel = endpoint.connect_with_connector(Connector::new(config, CONNECT)).await?;
@@ -106,17 +148,19 @@ impl<S: Store> Follower<S> {
         // The stream is open when the authority has something to answer to.
         acknowledge.send(EpochAcknowledgement { sequence: 0 }).await.map_err(|_| Ended::Closed)?;
         let opening = client.stream_epochs(ReceiverStream::new(acknowledgements));
-        let opened = tokio::time::timeout(SILENCE, opening).await.map_err(|_| Ended::Silent)?;
+        let opened = tokio::time::timeout(silence, opening).await.map_err(|_| Ended::Silent(silence))?;
         let mut stream = opened.map_err(status)?.into_inner();
         loop {
-            let next = tokio::time::timeout(SILENCE, stream.message()).await.map_err(|_| Ended::Silent)?;
+            let next = tokio::time::timeout(silence, stream.message()).await.map_err(|_| Ended::Silent(silence))?;
             let message = next.map_err(status)?.ok_or(Ended::Closed)?;
             let sequence = self.take(message, durable).await?;
             *statements += 1;
-            self.health.clear("epochs");
-            let acknowledged = acknowledge.send_timeout(EpochAcknowledgement { sequence }, SILENCE).await;
+            if !news.borrow().is_empty() {
+                news.send_replace(String::new());
+            }
+            let acknowledged = acknowledge.send_timeout(EpochAcknowledgement { sequence }, silence).await;
             acknowledged.map_err(|error| match error {
-                SendTimeoutError::Timeout(_) => Ended::Silent,
+                SendTimeoutError::Timeout(_) => Ended::Silent(silence),
                 SendTimeoutError::Closed(_) => Ended::Closed,
             })?;
         }

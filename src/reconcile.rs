@@ -7,11 +7,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt, stream};
+
 use crate::broker::{Broker, Refused};
 use crate::decision::Terms;
 use crate::execution::{Outcome, settle};
 use crate::record;
-use crate::store::{Execution, Store};
+use crate::store::{Execution, Store, StoreError};
+
+/// How many executions are settled at the same time.
+const TOGETHER: usize = 16;
 
 /// What one round did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +27,7 @@ pub struct Round {
     pub open: usize,
 }
 
-/// One round over everything that is open.
+/// One round over everything that is open. An execution that cannot be settled keeps no other one from it.
 ///
 /// # Errors
 /// If the store failed. What was settled before stays settled.
@@ -33,16 +38,35 @@ pub async fn round<S: Store>(broker: &Arc<Broker<S>>) -> Result<Round, Refused> 
         let page = broker.store().open_executions(after).await?;
         let Some(last) = page.last() else { return Ok(round) };
         after = last.decision;
-        for execution in page {
-            match broker.is_running(&execution.mutation_id) {
-                true => round.open += 1,
-                false => match one(broker, &execution).await? {
-                    true => round.settled += 1,
-                    false => round.open += 1,
-                },
+        // A target that does not answer holds up a few, and not all.
+        let mut settling = stream::iter(page).map(|execution| attempt(broker, execution)).buffer_unordered(TOGETHER);
+        while let Some(settled) = settling.try_next().await? {
+            match settled {
+                true => round.settled += 1,
+                false => round.open += 1,
             }
         }
     }
+}
+
+/// Whether the execution is settled now; a failure that is this execution's alone is reported, and leaves it open.
+async fn attempt<S: Store>(broker: &Arc<Broker<S>>, execution: Execution) -> Result<bool, Refused> {
+    if broker.is_running(&execution.mutation_id) {
+        return Ok(false);
+    }
+    let error = match one(broker, &execution).await {
+        Err(Refused::Store(error)) if matches!(*error, StoreError::Transition { from, .. } if from.is_settled()) => {
+            // It ended by itself after it was listed.
+            return Ok(true);
+        }
+        Err(error @ Refused::Internal(_)) => error,
+        Err(Refused::Store(error)) if error.is_refusal() || matches!(*error, StoreError::Corrupt { .. }) => {
+            Refused::Store(error)
+        }
+        settled => return settled,
+    };
+    tracing::error!(mutation = %execution.mutation_id, %error, "an open execution cannot be settled; tried again");
+    Ok(false)
 }
 
 /// Whether the execution is settled now.
@@ -82,4 +106,93 @@ async fn decided<S: Store>(broker: &Arc<Broker<S>>, execution: &Execution) -> Re
         Ok(None) => Err("it permitted nothing".to_owned()),
         Err(error) => Err(error.to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use spiffe::TrustDomain;
+    use tokio::sync::{Notify, watch};
+
+    use super::*;
+    use crate::attribute_certificate::Trust;
+    use crate::broker::{Parts, Trusted};
+    use crate::ceiling::Ceilings;
+    use crate::clock::{self, Clock};
+    use crate::digest::Digest;
+    use crate::execution::State;
+    use crate::identity::embedded::{Domain, EmbeddedIssuer, Grant};
+    use crate::record::testing::{AGENT, AUTHORITY, again, allow, at, genesis_of, id, key, mutation, outcome_of};
+    use crate::record::{Artefact, media};
+    use crate::store::fake::{Fake, Fault};
+    use crate::store::{Claim, UseKey};
+
+    /// A broker over `store`, without targets.
+    async fn broker(store: &Arc<Fake>) -> Arc<Broker<Fake>> {
+        let folder = tempfile::tempdir().unwrap();
+        let now = clock::now().unwrap();
+        let domain = Domain::init(&folder.path().join("domain"), &TrustDomain::new("example.org").unwrap(), now);
+        let own = folder.path().join("seb");
+        let grant = Grant::new(id("spiffe://example.org/seb"), own.clone(), Duration::from_secs(600), true);
+        domain.unwrap().issue(grant, now).unwrap();
+        let artefact = Artefact::new(media::TRUST, *b"{}").unwrap();
+        let trusted = Arc::new(Trusted { trust: Trust::default(), artefact });
+        let broker = Broker::new(Parts {
+            id: id("spiffe://example.org/seb"),
+            store: Arc::clone(store),
+            issuer: Arc::new(EmbeddedIssuer::open(&own).await.unwrap()),
+            targets: BTreeMap::new(),
+            trusted: watch::channel(trusted).1,
+            ceilings: Arc::new(Ceilings::default()),
+            clock: Clock::system(),
+            concurrency: 1,
+        });
+        Arc::new(broker.unwrap())
+    }
+
+    async fn decided(store: &Fake, name: &[u8]) -> Digest {
+        let certificate = Digest::of(name);
+        let claim = Claim {
+            certificate,
+            ordinal: 1,
+            uses: NonZeroU32::MIN,
+            use_key: UseKey::SINGLE,
+            request: Digest::of(b"request"),
+            mutation_id: mutation(certificate, 1),
+            agent: id(AGENT),
+            authority: id(AUTHORITY),
+            target: "production".parse().unwrap(),
+            at: at(1),
+            agent_rate: None,
+            authority_rate: None,
+        };
+        store.decide(allow(certificate, 1, 1), claim).await.unwrap();
+        certificate
+    }
+
+    #[tokio::test]
+    async fn i6_what_cannot_be_settled_keeps_no_other_from_it() {
+        let own = key();
+        let store = Arc::new(Fake::new(again(&own)));
+        store.append(genesis_of(&own)).await.unwrap();
+        let (one, two) = (decided(&store, b"one").await, decided(&store, b"two").await);
+        let broker = broker(&store).await;
+        // The first one ends by itself while its evidence is being recorded.
+        let go_on = Arc::new(Notify::new());
+        store.then(Some(Fault::Hold(Arc::clone(&go_on))));
+        let settling = tokio::spawn(async move { round(&broker).await });
+        let done = outcome_of(one, 1, 2, State::Succeeded, 2);
+        while store.faults_left() > 0 {
+            tokio::task::yield_now().await;
+        }
+        store.complete(mutation(one, 1), State::Succeeded, done).await.unwrap();
+        go_on.notify_one();
+        let round = settling.await.unwrap().unwrap();
+        assert_eq!((round.settled, round.open), (2, 0));
+        let state = async |certificate| store.execution(&mutation(certificate, 1)).await.unwrap().unwrap().state;
+        assert_eq!((state(one).await, state(two).await), (State::Succeeded, State::Indeterminate));
+    }
 }

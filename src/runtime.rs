@@ -28,7 +28,7 @@ use crate::identity::workload::Link;
 use crate::identity::{self, Identities, Identity, Issuer, Opened, WhileValid};
 use crate::key::SigningKey;
 use crate::record::{self, KeyBinding, PublicKey};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::store::sqlite::{Options, Sqlite};
 use crate::target::sandbox::Sandbox;
 use crate::telemetry::{BrokerMetrics, GrpcMetrics, Health, Registry};
@@ -88,18 +88,20 @@ pub async fn broker(
         .with_context(|| format!("cannot listen on `{}`", config.http.listen))?;
 
     let mut tasks = JoinSet::new();
+    tasks.spawn(keep_condition(Arc::clone(&store), health.clone(), metrics.clone()));
     tasks.spawn(keep_trusted(config.clone(), identities.clone(), trust));
     tasks.spawn(keep_settling(Arc::clone(&broker), config.reconcile_interval, metrics.clone()));
     tasks.spawn(keep_measuring(Arc::clone(&broker), config.clone(), own.clone(), metrics.clone(), clock.clone()));
     tasks.spawn(own.report(health.clone(), clock.clone()));
     for authority in config.authorities.clone() {
-        health.impede("epochs", format!("`{}`: nothing was heard of it yet", authority.id));
+        health.silent(&authority.id, "nothing was heard of it yet");
         let follower = Follower {
             broker: Arc::clone(&broker),
             authority,
             identities: identities.clone(),
             trusted: trusted.clone(),
             clock: clock.clone(),
+            staleness: Duration::from_millis(config.ceilings.knowledge().staleness_ms.into()),
             health: health.clone(),
         };
         tasks.spawn(follower.run());
@@ -232,6 +234,30 @@ async fn keep_settling(broker: Arc<Broker<Sqlite>>, interval: Duration, metrics:
             Err(error) => tracing::error!(%error, "open executions cannot be settled; tried again"),
         }
         tokio::time::sleep(interval).await;
+    }
+}
+
+/// Says whether the store can be written to.
+async fn keep_condition(store: Arc<Sqlite>, health: Health, metrics: BrokerMetrics) {
+    let mut condition = store.condition();
+    loop {
+        let failure = condition.borrow_and_update().clone();
+        metrics.store_writable.set(i64::from(failure.is_none()));
+        match failure {
+            None => health.clear("store"),
+            Some(failure) => {
+                let stopped = matches!(*failure, StoreError::Stopped { .. });
+                let reason = format!("{:#}", anyhow::Error::new(failure));
+                tracing::error!(%reason, "nothing is executed, because nothing can be recorded");
+                match stopped {
+                    true => health.stopped(reason),
+                    false => health.impede("store", reason),
+                }
+            }
+        }
+        if condition.changed().await.is_err() {
+            return;
+        }
     }
 }
 

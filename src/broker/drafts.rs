@@ -11,6 +11,7 @@ use crate::record::{
     Timings, media,
 };
 use crate::store::{Execution, Store};
+use crate::timestamp::Timestamp;
 
 impl<S: Store> Broker<S> {
     /// The record of an evaluated decision, with everything that is needed to derive it again (I7).
@@ -55,15 +56,17 @@ impl<S: Store> Broker<S> {
         self.parts.targets.get(call.target_name()).map(|target| target.driver.grade(call))
     }
 
-    /// Records a refusal before the certificate was known to be good, with the exact reason.
+    /// Records a refusal before the certificate was known to be good, with the exact reason; `at` is the time by which it
+    /// was refused.
     pub(super) async fn record_refusal(
         &self,
         presented: &Presented,
         peer: &Peer,
         denial: &Denial,
+        at: Timestamp,
     ) -> Result<(), Refused> {
         let draft = record::refusal(&RefusalParts {
-            time: self.now(),
+            time: at,
             caller: &peer.id,
             denial,
             certificate: Some(&presented.certificate),

@@ -17,11 +17,12 @@ mod run;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use spiffe::SpiffeId;
 use tokio::sync::{Semaphore, watch};
 
-use self::clock_watch::ClockWatch;
+use self::clock_watch::{ClockWatch, Reading};
 use self::inflight::{Entry, InFlight};
 use crate::attribute_certificate::{Trust, VerifiedCertificate, authenticate, parse, profile};
 use crate::ceiling::Ceilings;
@@ -32,7 +33,7 @@ use crate::digest::Digest;
 use crate::epoch::{EpochRegression, EpochStatement, Succession};
 use crate::fence::Fence;
 use crate::identity::{Issuer, MintError};
-use crate::reason::Denial;
+use crate::reason::{Denial, Reason};
 use crate::record::{Artefact, InvalidDraft, media};
 use crate::store::{Execution, Store, StoreError, UseKey};
 use crate::target::Target;
@@ -221,10 +222,11 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// If nothing was done; a refusal by decision is recorded before it is answered.
     pub async fn execute(self: &Arc<Self>, presented: Presented, peer: Peer) -> Result<Answer, Refused> {
-        let authentic = match self.authenticate(&presented) {
+        let at = self.reading().now;
+        let authentic = match self.authenticate(&presented, at) {
             Ok(authentic) => authentic,
             Err(denial) => {
-                self.record_refusal(&presented, &peer, &denial).await?;
+                self.record_refusal(&presented, &peer, &denial, at).await?;
                 return Err(Refused::Denied(vec![denial]));
             }
         };
@@ -258,7 +260,8 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// If the store failed, or the certificate is not authentic.
     pub async fn check(&self, presented: Presented, peer: Peer) -> Result<Checked, Refused> {
-        let authentic = self.authenticate(&presented).map_err(|denial| Refused::Denied(vec![denial]))?;
+        let authentic = self.authenticate(&presented, self.reading().now);
+        let authentic = authentic.map_err(|denial| Refused::Denied(vec![denial]))?;
         let facts = self.observe(&authentic, &presented.request, peer).await?;
         let decision = evaluate(&facts);
         let call = facts
@@ -296,16 +299,33 @@ impl<S: Store> Broker<S> {
         self.fence.knowledge(authority, self.parts.clock.monotonic_ms()).map(|known| known.age_ms)
     }
 
+    /// For how long executions under `authority` are possible if it falls silent now.
+    ///
+    /// # Errors
+    /// Why they are not possible: the first reason, as a decision would give it.
+    pub fn epoch_freshness(&self, authority: &SpiffeId) -> Result<Duration, Denial> {
+        let reading = self.reading();
+        if reading.stepped {
+            return Err(Denial::new(Reason::ClockSkew, CLOCK_STEPPED));
+        }
+        let known = self.fence.knowledge(authority, self.parts.clock.monotonic_ms());
+        let known = known.ok_or_else(|| Denial::new(Reason::EpochUnknown, "nothing was heard of it yet"))?;
+        let bounds = self.knowledge().freshness();
+        match known.statement.freshness(reading.now, known.age_ms, known.skew_ms, bounds).into_iter().min() {
+            Some(denial) => Err(denial),
+            None => Ok(Duration::from_millis(bounds.staleness_ms.saturating_sub(known.age_ms).into())),
+        }
+    }
+
     /// Puts a statement back in force that was before a restart. Until the authority is heard again, everything under it
     /// is denied.
     pub fn restore_epoch(&self, statement: Arc<EpochStatement>) {
         self.fence.restore(statement);
     }
 
-    /// First to third verdict.
-    fn authenticate(&self, presented: &Presented) -> Result<Authentic, Denial> {
+    /// First to third verdict, at this time.
+    fn authenticate(&self, presented: &Presented, at: Timestamp) -> Result<Authentic, Denial> {
         let trusted = Arc::clone(&self.parts.trusted.borrow());
-        let at = self.now();
         let verified = self.verify(presented, &trusted, at)?;
         Ok(Authentic { certified: Certified::from(&verified), verified, chain: presented.chain.clone(), trusted, at })
     }
@@ -335,7 +355,7 @@ impl<S: Store> Broker<S> {
             if facts.observed.now.seconds() != authentic.at.seconds()
                 && let Err(denial) = self.verify(&presented, &authentic.trusted, facts.observed.now)
             {
-                self.record_refusal(&presented, &peer, &denial).await?;
+                self.record_refusal(&presented, &peer, &denial, facts.observed.now).await?;
                 return Err(Refused::Denied(vec![denial]));
             }
             let decision = evaluate(&facts);
@@ -348,6 +368,9 @@ impl<S: Store> Broker<S> {
         Err(busy())
     }
 }
+
+/// What is said while the wall clock cannot be trusted.
+const CLOCK_STEPPED: &str = "the broker's clock was stepped: synchronize it";
 
 /// What one round of an execution is about.
 struct Case<'a> {
@@ -374,6 +397,12 @@ impl<S: Store> Broker<S> {
     fn now(&self) -> Timestamp {
         // A clock outside 1970 to 9999 counts as its end, where every certificate has expired.
         self.parts.clock.now().unwrap_or(Timestamp::END)
+    }
+
+    /// The time, and whether the wall clock can be trusted with it.
+    fn reading(&self) -> Reading {
+        let bound = self.knowledge().max_clock_skew_ms;
+        self.clock_watch.read(self.now(), self.parts.clock.monotonic_ms(), bound)
     }
 
     fn knowledge(&self) -> &crate::ceiling::Knowledge {

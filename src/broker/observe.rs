@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::clock_watch::Reading;
 use super::{Authentic, Broker, Refused};
 use crate::contract::{Baseline, Contract, Pointer, Step};
 use crate::decision::{Facts, LiveState, Observed, Peer, Request};
@@ -18,7 +19,7 @@ impl<S: Store> Broker<S> {
             agent_seconds: ceilings.agent_rate(&peer.id).per_seconds,
             authority_seconds: ceilings.authority_rate(&parts.authority).per_seconds,
         };
-        let before = self.now();
+        let before = self.reading().now;
         let (uses, rates, live) = tokio::join!(
             self.parts.store.uses(parts.digest),
             self.parts.store.rates(&peer.id, &parts.authority, windows, before),
@@ -27,12 +28,11 @@ impl<S: Store> Broker<S> {
         // A store that cannot count is a missing fact, not a failure: the denial says so, and is recorded if it can be.
         let (uses, rates) = (uses.ok(), rates.ok());
         // Time and epoch are read last, so that nothing that was waited for makes them old.
-        let (now, monotonic_ms) = (self.now(), self.parts.clock.monotonic_ms());
-        let bound = self.knowledge().max_clock_skew_ms;
+        let Reading { now, stepped } = self.reading();
         let observed = Observed {
             now,
-            clock_stepped: self.clock_watch.stepped(now, monotonic_ms, bound),
-            epoch: self.fence.knowledge(&parts.authority, monotonic_ms),
+            clock_stepped: stepped,
+            epoch: self.fence.knowledge(&parts.authority, self.parts.clock.monotonic_ms()),
             uses,
             rates,
             boundary: None,

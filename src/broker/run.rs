@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::clock_watch::ClockWatch;
+use super::clock_watch::{ClockWatch, Reading};
 use super::{Answer, Broker, Case, Refused};
 use crate::ceiling::Rate;
 use crate::clock::Clock;
@@ -259,14 +259,14 @@ struct CallFence<'a> {
 
 impl target::Fence for CallFence<'_> {
     fn pass(&self, write: &mut dyn FnMut()) -> Result<(), Denial> {
-        let now = self.clock.now().unwrap_or(Timestamp::END);
+        let (wall, monotonic_ms) = (self.clock.now().unwrap_or(Timestamp::END), self.clock.monotonic_ms());
+        let Reading { now, stepped } = self.clock_watch.read(wall, monotonic_ms, self.max_clock_skew_ms);
+        if stepped {
+            return Err(Denial::new(Reason::ClockSkew, "the broker's clock was stepped after the decision"));
+        }
         if now > self.terms.deadline() {
             let detail = format!("the deadline was {}, and it is {now}", self.terms.deadline());
             return Err(Denial::new(Reason::DeadlinePassed, detail));
-        }
-        let monotonic_ms = self.clock.monotonic_ms();
-        if self.clock_watch.stepped(now, monotonic_ms, self.max_clock_skew_ms) {
-            return Err(Denial::new(Reason::ClockSkew, "the broker's clock was stepped after the decision"));
         }
         self.fence.pass(self.terms.revocable(), now, monotonic_ms, self.bounds, write)
     }

@@ -1,8 +1,8 @@
 //! Metrics and health over plain HTTP, on an address of their own.
 //!
 //! Nothing here needs an identity and nothing here changes anything: `/metrics` (OpenMetrics), `/livez` (the process
-//! answers) and `/readyz` (it can do its work, and what will keep it from it if nobody mends it; if not, 503 and what stands
-//! in the way, one line each).
+//! answers; 503 if a part of it has stopped, so that only another process helps) and `/readyz` (it can do its work; if
+//! not, 503; and what stands in the way of all of it or of a part, one line each).
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
-use crate::telemetry::{Health, Impediment, Registry};
+use crate::telemetry::{Health, Registry};
 
 /// The most requests at one time; further ones wait.
 const MAX_REQUESTS: usize = 32;
@@ -85,7 +85,7 @@ impl Server {
 fn router(registry: Arc<Registry>, health: Health) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/livez", get(|| async { "alive\n" }))
+        .route("/livez", get(alive))
         .route("/readyz", get(ready))
         .with_state(Shared { registry, health })
         .layer(ServiceBuilder::new().layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS)))
@@ -95,14 +95,18 @@ async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     ([(CONTENT_TYPE, OPEN_METRICS)], shared.registry.render())
 }
 
-async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
-    let impediments = shared.health.impediments();
-    let line = |mark: &str, one: &Impediment| format!("{mark}{}: {}\n", one.part, one.reason);
-    if impediments.is_empty() {
-        let notes = shared.health.notes();
-        let notes: String = notes.iter().map(|one| line("note: ", one)).collect();
-        return (StatusCode::OK, format!("ready\n{notes}"));
+async fn alive(State(shared): State<Shared>) -> impl IntoResponse {
+    match shared.health.has_stopped() {
+        None => (StatusCode::OK, "alive\n".to_owned()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("stopped: {reason}\n")),
     }
-    let lines: String = impediments.iter().map(|one| line("", one)).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, lines)
+}
+
+async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
+    let (ready, impediments) = shared.health.report();
+    let lines: String = impediments.iter().map(|one| format!("{}: {}\n", one.part, one.reason)).collect();
+    match ready {
+        true => (StatusCode::OK, format!("ready\n{lines}")),
+        false => (StatusCode::SERVICE_UNAVAILABLE, lines),
+    }
 }

@@ -58,6 +58,11 @@ impl Fake {
         self.faults.lock().unwrap().push_back(fault);
     }
 
+    /// How many writes have yet to come until no fault is left.
+    pub(crate) fn faults_left(&self) -> usize {
+        self.faults.lock().unwrap().len()
+    }
+
     async fn write(&self, op: Op) -> Result<Done, StoreError> {
         op.check()?;
         let fault = self.faults.lock().unwrap().pop_front().flatten();

@@ -132,7 +132,8 @@ impl Op {
                 if draft.kind != Kind::Decision {
                     return Err(StoreError::Kind(draft.kind));
                 }
-                if !consistent || !(1..=claim.uses.get()).contains(&claim.ordinal) {
+                let named = claim.use_key != UseKey::SINGLE || claim.uses.get() == 1;
+                if !consistent || !named || !(1..=claim.uses.get()).contains(&claim.ordinal) {
                     return Err(StoreError::Claim(claim.mutation_id.clone()));
                 }
             }

@@ -1,37 +1,56 @@
 //! Whether the process can do its work, and if not, what stands in the way.
+//!
+//! Two kinds of things stand in the way. A part of the process, such as its end, keeps it from all work. An authority that
+//! is not heard keeps it from the work under that authority alone: the process stays ready as long as it hears one, because
+//! taking every replica away for it would stop the others' work as well. Either is told, each by its own name, so that the
+//! recovery of one never hides the fault of another.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use spiffe::SpiffeId;
 use tokio::sync::watch;
 
-/// Something that keeps the process from its work.
+/// Something that keeps the process from its work, or from a part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Impediment {
-    /// The part of the process that has it, such as `store`.
-    pub part: &'static str,
+    /// The part of the process that has it, such as `store` or `epochs of spiffe://example.org/sab`.
+    pub part: Cow<'static, str>,
     /// What it is, and what to do.
     pub reason: String,
 }
 
 /// The health of the process, for all who report of it and all who ask. It begins as not ready: `starting`.
-///
-/// Besides what stands in the way there are notes: what will, if nobody mends it.
 #[derive(Debug, Clone)]
-pub struct Health(Parts, Parts);
+pub struct Health(watch::Sender<State>);
 
-/// Parts of the process, and what is said of each.
-type Parts = watch::Sender<BTreeMap<&'static str, String>>;
+#[derive(Debug)]
+struct State {
+    parts: BTreeMap<&'static str, String>,
+    /// Every authority that is followed; why nothing under it can be done, if it cannot.
+    authorities: BTreeMap<SpiffeId, Option<String>>,
+    /// What will keep it from its work, and does not yet.
+    notes: BTreeMap<&'static str, String>,
+}
+
+impl State {
+    fn is_ready(&self) -> bool {
+        let heard = self.authorities.is_empty() || self.authorities.values().any(Option::is_none);
+        self.parts.is_empty() && heard
+    }
+}
 
 impl Default for Health {
     fn default() -> Self {
-        let starting = BTreeMap::from([(STARTING, "the process starts".to_owned())]);
-        Self(watch::Sender::new(starting), watch::Sender::default())
+        let parts = BTreeMap::from([(STARTING, "the process starts".to_owned())]);
+        Self(watch::Sender::new(State { parts, authorities: BTreeMap::new(), notes: BTreeMap::new() }))
     }
 }
 
 const STARTING: &str = "starting";
 const DRAINING: &str = "draining";
+const STOPPED: &str = "stopped";
 
 impl Health {
     /// The process has started: it is ready unless a part of it is not.
@@ -44,56 +63,91 @@ impl Health {
         self.impede(DRAINING, "the process is about to end");
     }
 
+    /// A part of the process has stopped, for this reason, and only another process can do its work; this is never taken
+    /// back.
+    pub fn stopped(&self, reason: impl Into<String>) {
+        self.impede(STOPPED, reason);
+    }
+
+    /// Why only another process can do the work, if that is so.
+    pub fn has_stopped(&self) -> Option<String> {
+        self.0.borrow().parts.get(STOPPED).cloned()
+    }
+
     /// A part of the process cannot do its work, for this reason.
     pub fn impede(&self, part: &'static str, reason: impl Into<String>) {
         let reason = reason.into();
-        self.0.send_if_modified(|parts| parts.insert(part, reason.clone()) != Some(reason));
+        self.0.send_if_modified(|state| state.parts.insert(part, reason.clone()) != Some(reason));
     }
 
     /// A part of the process can do its work again.
     pub fn clear(&self, part: &'static str) {
-        self.0.send_if_modified(|parts| part != DRAINING && parts.remove(part).is_some());
+        self.0.send_if_modified(|state| part != DRAINING && part != STOPPED && state.parts.remove(part).is_some());
     }
 
-    /// A part of the process works, and will not for ever unless this is mended.
+    /// A part of the process works, and will not for ever unless this is mended. It is told, and the process stays ready.
     pub fn note(&self, part: &'static str, reason: impl Into<String>) {
         let reason = reason.into();
-        self.1.send_if_modified(|parts| parts.insert(part, reason.clone()) != Some(reason));
+        self.0.send_if_modified(|state| state.notes.insert(part, reason.clone()) != Some(reason));
     }
 
     /// Nothing is wrong with a part of the process any more.
     pub fn unnote(&self, part: &'static str) {
-        self.1.send_if_modified(|parts| parts.remove(part).is_some());
+        self.0.send_if_modified(|state| state.notes.remove(part).is_some());
     }
 
-    /// All notes.
-    pub fn notes(&self) -> Vec<Impediment> {
-        self.1.borrow().iter().map(|(part, reason)| Impediment { part, reason: reason.clone() }).collect()
+    /// Nothing can be done under this authority, for this reason. One that was never named here is followed from now on.
+    pub fn silent(&self, authority: &SpiffeId, reason: impl Into<String>) {
+        self.set(authority, Some(reason.into()));
     }
 
-    /// Everything that stands in the way; nothing, and the process is ready.
+    /// This authority is heard: what it certified can be done.
+    pub fn heard(&self, authority: &SpiffeId) {
+        self.set(authority, None);
+    }
+
+    fn set(&self, authority: &SpiffeId, reason: Option<String>) {
+        self.0.send_if_modified(|state| {
+            state.authorities.insert(authority.clone(), reason.clone()).as_ref() != Some(&reason)
+        });
+    }
+
+    /// Everything that stands in the way of any work. The process can be ready all the same: see [`Self::is_ready`].
     pub fn impediments(&self) -> Vec<Impediment> {
-        self.0.borrow().iter().map(|(part, reason)| Impediment { part, reason: reason.clone() }).collect()
+        self.report().1
     }
 
-    /// Whether nothing stands in the way.
+    /// Whether the process is ready, and what stands in the way, both of one moment.
+    pub fn report(&self) -> (bool, Vec<Impediment>) {
+        let state = self.0.borrow();
+        let parts = state.parts.iter().map(|(part, reason)| (Cow::Borrowed(*part), reason));
+        let authorities = state.authorities.iter().filter_map(|(authority, reason)| {
+            let reason = reason.as_ref()?;
+            Some((Cow::Owned(format!("epochs of {authority}")), reason))
+        });
+        let notes = state.notes.iter().map(|(part, reason)| (Cow::Borrowed(*part), reason));
+        let all = parts.chain(authorities).chain(notes).map(|(part, reason)| Impediment { part, reason: reason.clone() });
+        (state.is_ready(), all.collect())
+    }
+
+    /// Whether no part stands in the way, and an authority is heard if any is followed.
     pub fn is_ready(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.0.borrow().is_ready()
     }
 
     /// Whether the process is about to end.
     pub fn is_draining(&self) -> bool {
-        self.0.borrow().contains_key(DRAINING)
+        self.0.borrow().parts.contains_key(DRAINING)
     }
 
     /// Waits until the process is about to end.
     pub async fn drained(&self) {
         // The sender lives as long as this.
-        let _ = self.0.subscribe().wait_for(|parts| parts.contains_key(DRAINING)).await;
+        let _ = self.0.subscribe().wait_for(|state| state.parts.contains_key(DRAINING)).await;
     }
 
     /// Waits until readiness is `ready`.
     pub async fn until(&self, ready: bool) {
-        let _ = self.0.subscribe().wait_for(|parts| parts.is_empty() == ready).await;
+        let _ = self.0.subscribe().wait_for(|state| state.is_ready() == ready).await;
     }
 }

@@ -214,6 +214,8 @@ pub struct BrokerMetrics {
     epoch_age: Family<AuthorityLabels, Real>,
     /// How long a durable commit took.
     pub commit_seconds: Histogram,
+    /// 1 while the store can be written to, else 0.
+    pub store_writable: Gauge,
     /// The number of the newest record.
     pub log_head: Gauge,
     /// Whether the source of the broker's identity is reached.
@@ -266,6 +268,12 @@ impl BrokerMetrics {
                 &[],
                 "Seconds until a write to the store was durable.",
                 seconds(),
+            ),
+            store_writable: registry.add(
+                "store_writable",
+                &[],
+                "1 while the store can be written to; 0 after a failure, until a write succeeds.",
+                Gauge::default(),
             ),
             log_head: registry.add("log_head", &[], "The number of the newest record.", Gauge::default()),
             identity_source_up: registry.add(

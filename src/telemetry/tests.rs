@@ -82,12 +82,33 @@ fn health_begins_and_ends_as_not_ready() {
     assert!(!health.is_ready());
     health.impede("store", "the disk is full");
     health.started();
-    assert_eq!(health.impediments(), [Impediment { part: "store", reason: "the disk is full".to_owned() }]);
+    assert_eq!(health.impediments(), [Impediment { part: "store".into(), reason: "the disk is full".to_owned() }]);
     health.clear("store");
     assert!(health.is_ready());
     health.draining();
     health.clear("draining");
     assert!(!health.is_ready() && health.is_draining());
+}
+
+#[test]
+fn the_recovery_of_one_authority_hides_no_fault_of_another() {
+    let health = Health::default();
+    let [one, two] = ["spiffe://example.org/one", "spiffe://example.org/two"].map(|id| id.parse().unwrap());
+    health.silent(&one, "gone");
+    health.silent(&two, "gone, too");
+    health.started();
+    assert!(!health.is_ready());
+    health.heard(&one);
+    let silent = Impediment { part: "epochs of spiffe://example.org/two".into(), reason: "gone, too".to_owned() };
+    assert_eq!(health.report(), (true, vec![silent.clone()]));
+    // The process cannot do anything, whoever is heard.
+    health.impede("store", "the disk is full");
+    assert_eq!((health.is_ready(), health.impediments().len()), (false, 2));
+    health.clear("store");
+    health.silent(&one, "gone again");
+    assert!(!health.is_ready());
+    health.heard(&two);
+    assert!(health.is_ready());
 }
 
 #[test]

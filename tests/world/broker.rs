@@ -32,19 +32,28 @@ pub struct Settings {
     pub agent_rate: u32,
     pub reconcile: &'static str,
     pub boundary: &'static str,
+    /// Where the other authority is. Nobody is there by default.
+    pub sab_two: &'static str,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // Wide bounds, because the machine may be busy; a test of a bound sets its own.
-        Self { read_before: true, staleness_ms: 4000, agent_rate: 100_000, reconcile: "100ms", boundary: "warn" }
+        Self {
+            read_before: true,
+            staleness_ms: 4000,
+            agent_rate: 100_000,
+            reconcile: "100ms",
+            boundary: "warn",
+            sab_two: "127.0.0.1:9",
+        }
     }
 }
 
 impl World {
     /// Writes the configuration of the broker; its file.
     pub fn configure(&self, settings: &Settings) -> PathBuf {
-        let Settings { read_before, staleness_ms, agent_rate, reconcile, boundary } = settings;
+        let Settings { read_before, staleness_ms, agent_rate, reconcile, boundary, sab_two } = settings;
         let (authority, sandbox) = (self.epochs.address, &self.production.address);
         let text = format!(
             r#"
@@ -65,7 +74,7 @@ id = "spiffe://example.org/sab"
 address = "{authority}"
 [[authorities]]
 id = "spiffe://example.org/sab-two"
-address = "127.0.0.1:9"
+address = "{sab_two}"
 [[targets]]
 name = "prod"
 kind = "sandbox"
@@ -126,7 +135,7 @@ level = "warn"
         let (stop, stopped) = oneshot::channel::<()>();
         let (say, said) = oneshot::channel();
         let listening =
-            move |listening: runtime::Listening| say.send(listening.grpc).map_err(|_| anyhow::anyhow!("nobody waits"));
+            move |listening: runtime::Listening| say.send(listening).map_err(|_| anyhow::anyhow!("nobody waits"));
         let until = async move { drop(stopped.await) };
         let own = clock.clone();
         // A runtime of its own, as the process has.
@@ -134,13 +143,13 @@ level = "warn"
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             runtime.block_on(runtime::broker(config, own, until, listening))
         });
-        let address = match tokio::time::timeout(PATIENCE, said).await.unwrap() {
-            Ok(address) => address,
+        let listening = match tokio::time::timeout(PATIENCE, said).await.unwrap() {
+            Ok(listening) => listening,
             Err(_) => panic!("the broker does not start: {:?}", running.await),
         };
-        let clients = self.clients(address).await;
+        let clients = self.clients(listening.grpc).await;
         self.epochs.heard().await;
-        Local { clients, clock, stop, running }
+        Local { clients, clock, http: listening.http, stop, running }
     }
 
     /// Clients of the broker at this address.
@@ -181,6 +190,8 @@ level = "warn"
 pub struct Local {
     pub clients: Clients,
     pub clock: Clock,
+    /// Where metrics and health are.
+    pub http: SocketAddr,
     stop: oneshot::Sender<()>,
     running: JoinHandle<anyhow::Result<()>>,
 }

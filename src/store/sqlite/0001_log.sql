@@ -20,14 +20,14 @@ CREATE TABLE record (
     reason      TEXT
 ) STRICT;
 
--- The number follows each column by itself: it is the row's id.
+-- The number follows each column by itself: it is the row's id. A mutation's records are found by its certificate: an
+-- index in the order of digests costs a page for each row, and one is enough.
 CREATE INDEX record_by_time        ON record (time);
 CREATE INDEX record_by_kind        ON record (kind)        WHERE kind NOT IN ('decision', 'outcome');
 CREATE INDEX record_by_agent       ON record (agent)       WHERE agent IS NOT NULL;
 CREATE INDEX record_by_target      ON record (target)      WHERE target IS NOT NULL;
 CREATE INDEX record_by_resource    ON record (resource)    WHERE resource IS NOT NULL;
 CREATE INDEX record_by_certificate ON record (certificate) WHERE certificate IS NOT NULL;
-CREATE INDEX record_by_mutation    ON record (mutation_id) WHERE mutation_id IS NOT NULL;
 CREATE INDEX record_by_reason      ON record (reason)      WHERE reason IS NOT NULL;
 CREATE INDEX record_by_state       ON record (state)       WHERE state IS NOT NULL AND state <> 'succeeded';
 
@@ -73,11 +73,13 @@ CREATE TABLE execution (
     outcome      INTEGER REFERENCES record (number),
     outcome_at   INTEGER,
     UNIQUE (certificate, ordinal),
-    UNIQUE (certificate, use_key),
     CHECK (ordinal BETWEEN 1 AND uses),
+    CHECK (use_key <> '' OR uses = 1),
     CHECK ((state = 'running') = (outcome IS NULL))
 ) STRICT;
 
+-- The key of an only use is empty, and (certificate, 1) is unique anyway.
+CREATE UNIQUE INDEX execution_by_use ON execution (certificate, use_key) WHERE use_key <> '';
 CREATE INDEX execution_by_agent     ON execution (agent, decided_at, of_agent);
 CREATE INDEX execution_by_authority ON execution (authority, decided_at, of_authority);
 CREATE INDEX execution_open         ON execution (decision) WHERE state IN ('running', 'unknown');

@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::record::Head;
 use crate::spiffe_id;
 use crate::store::ledger::{Ledger, Op, Place, window_start};
-use crate::store::{Claim, RateLimit, StoreError};
+use crate::store::{Claim, RateLimit, StoreError, UseKey};
 
 /// The ledger for `ops`, in the transaction that is open on `connection`.
 pub(super) async fn load<'o>(
@@ -42,10 +42,18 @@ pub(super) async fn load<'o>(
         loader.executions(from, &mutations).await?;
     }
     if !claims.is_empty() {
-        let uses: Vec<_> = claims.iter().map(|claim| (hex(&claim.certificate), claim.use_key.as_str())).collect();
+        // By the certificate's first use where there is only one, by the key where there are several.
+        let (single, several): (Vec<&Claim>, Vec<&Claim>) =
+            claims.iter().partition(|claim| claim.use_key == UseKey::SINGLE);
+        let single: Vec<_> = single.iter().map(|claim| hex(&claim.certificate)).collect();
         let from = "FROM json_each(?) AS wanted
-                    JOIN execution ON certificate = unhex(wanted.value ->> 0) AND use_key = wanted.value ->> 1";
-        loader.executions(from, &uses).await?;
+                    JOIN execution ON certificate = unhex(wanted.value) AND ordinal = 1 AND use_key = ''";
+        loader.executions(from, &single).await?;
+        let several: Vec<_> = several.iter().map(|claim| (hex(&claim.certificate), claim.use_key.as_str())).collect();
+        let from = "FROM json_each(?) AS wanted
+                    JOIN execution ON certificate = unhex(wanted.value ->> 0) AND use_key = wanted.value ->> 1
+                        AND use_key <> ''";
+        loader.executions(from, &several).await?;
         loader.consumed(&claims).await?;
         loader.agents(&claims).await?;
         loader.authorities(&claims).await?;
@@ -84,8 +92,11 @@ impl Loader<'_> {
         Ok(())
     }
 
-    async fn executions(&mut self, from: &str, wanted: &impl Serialize) -> Result<(), StoreError> {
-        for row in self.rows(format!("SELECT {EXECUTION} {from}"), wanted).await? {
+    async fn executions(&mut self, from: &str, wanted: &[impl Serialize]) -> Result<(), StoreError> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        for row in self.rows(format!("SELECT {EXECUTION} {from}"), &wanted).await? {
             let execution = execution(self.path, &row)?;
             let key = (execution.certificate, execution.use_key.clone());
             self.ledger.by_use.insert(key, execution.mutation_id.clone());

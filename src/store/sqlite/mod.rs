@@ -16,6 +16,7 @@ mod save;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use spiffe::SpiffeId;
@@ -95,6 +96,12 @@ impl Sqlite {
     /// How many transactions wrote so far, and how many records they appended.
     pub fn batches(&self) -> (u64, u64) {
         self.writer.batches()
+    }
+
+    /// Why nothing can be written, each time that changes; none while writing works. After a failure that may pass it is
+    /// tried again every second, also if nobody writes; one that does not pass ([`StoreError::Stopped`]) stays.
+    pub fn condition(&self) -> watch::Receiver<Option<Arc<StoreError>>> {
+        self.writer.condition()
     }
 
     /// Writes what is queued, closes the file and gives up its log. Later reads and writes are refused.

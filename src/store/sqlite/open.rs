@@ -62,6 +62,8 @@ fn connect_options(options: &Options) -> SqliteConnectOptions {
         .pragma("trusted_schema", "OFF")
         .pragma("cell_size_check", "ON")
         .pragma("cache_size", "-8192")
+        // 32 MiB: pages that change again before they are taken into the file are taken once.
+        .pragma("wal_autocheckpoint", "8192")
         .statement_cache_capacity(256);
     match options.max_octets {
         Some(octets) => connect.pragma("max_page_count", (octets / PAGE).max(1).to_string()),

@@ -141,7 +141,9 @@ impl Reader {
     /// # Errors
     /// The store cannot be read.
     pub async fn find(&self, certificate: Digest, use_key: &UseKey) -> Result<Option<Execution>, StoreError> {
-        let select = format!("SELECT {EXECUTION} FROM execution WHERE certificate = ? AND use_key = ?");
+        // The condition of the partial index that serves a key, and the use that has none.
+        let place = if *use_key == UseKey::SINGLE { "ordinal = 1" } else { "use_key <> ''" };
+        let select = format!("SELECT {EXECUTION} FROM execution WHERE certificate = ? AND use_key = ? AND {place}");
         let query = sqlx::query(sqlx::AssertSqlSafe(select));
         let query = query.bind(certificate.as_bytes().as_slice()).bind(use_key.as_str());
         self.optional(query).await?.map(|row| execution(&self.path, &row)).transpose()
@@ -290,7 +292,6 @@ fn select_records(query: &Query) -> QueryBuilder<Sqlite> {
         ("authority", authority.as_ref().map(SpiffeId::to_string)),
         ("target", target.as_ref().map(TargetName::to_string)),
         ("resource", resource.clone()),
-        ("mutation_id", mutation_id.as_ref().map(MutationId::to_string)),
         ("decision", query.filter.decision.map(|decision| decision.as_str().to_owned())),
         ("state", query.filter.state.map(|state| state.as_str().to_owned())),
         ("reason", query.filter.reason.map(|reason| reason.code().to_owned())),
@@ -302,6 +303,11 @@ fn select_records(query: &Query) -> QueryBuilder<Sqlite> {
     }
     if let Some(certificate) = certificate {
         select.push(" AND certificate = ").push_bind(certificate.as_bytes().to_vec());
+    }
+    if let Some(mutation_id) = mutation_id {
+        // Records of a mutation have its certificate, and few others do.
+        select.push(" AND certificate = (SELECT certificate FROM execution WHERE mutation_id = ");
+        select.push_bind(mutation_id.to_string()).push(") AND mutation_id = ").push_bind(mutation_id.to_string());
     }
     // The partial indexes serve only who repeats their condition.
     if kind.is_some_and(|kind| !matches!(kind, crate::record::Kind::Decision | crate::record::Kind::Outcome)) {

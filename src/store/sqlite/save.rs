@@ -53,8 +53,8 @@ async fn records(connection: &mut SqliteConnection, written: &[Written<'_>]) -> 
             row.push_bind(integer(sealed.number))
                 .push_bind(sealed.digest.as_bytes().to_vec())
                 .push_bind(millis(sealed.time))
-                // Canonical JSON is UTF-8.
-                .push_bind(String::from_utf8_lossy(&sealed.envelope).into_owned())
+                // Canonical JSON is UTF-8; the column takes nothing else.
+                .push_bind(String::from_utf8(sealed.envelope.clone()).ok())
                 .push_bind(draft.kind.as_str())
                 .push_bind(about.agent.as_ref().map(ToString::to_string))
                 .push_bind(about.authority.as_ref().map(ToString::to_string))

@@ -30,8 +30,13 @@ const UNIT: usize = 1024;
 const LEAST: u32 = QUEUE / 2048;
 /// The most digests of artefacts that are remembered as stored.
 const KNOWN: usize = 16 * 1024;
+/// How long after a failure it is tried whether writing works again, if nobody writes.
+const TRIAL: Duration = Duration::from_secs(1);
 
 type Answer = Result<Done, StoreError>;
+
+/// Why nothing can be written at the moment; none: as far as is known, it can.
+pub(super) type Condition = Option<Arc<StoreError>>;
 
 struct Pending {
     op: Op,
@@ -51,6 +56,7 @@ pub(super) struct Writer {
     places: Arc<Semaphore>,
     newest: watch::Receiver<u64>,
     stopped: Arc<OnceLock<Arc<StoreError>>>,
+    condition: watch::Sender<Condition>,
     counts: Arc<Counts>,
     queue_wait: Duration,
     answer_wait: Duration,
@@ -75,8 +81,15 @@ impl Writer {
         let (queue, messages) = mpsc::unbounded_channel();
         let (newest, subscriber) = watch::channel(number);
         let (stopped, counts) = (Arc::new(OnceLock::new()), Arc::new(Counts::default()));
-        let log =
-            Log { opened, known: HashSet::new(), newest, stopped: Arc::clone(&stopped), counts: Arc::clone(&counts) };
+        let condition = watch::Sender::new(None);
+        let log = Log {
+            opened,
+            known: HashSet::new(),
+            newest,
+            stopped: Arc::clone(&stopped),
+            condition: condition.clone(),
+            counts: Arc::clone(&counts),
+        };
         let io = |error| StoreError::Io { path: path.clone(), cause: Box::new(error) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(io)?;
         let run = move || runtime.block_on(log.run(messages));
@@ -87,6 +100,7 @@ impl Writer {
             places: Arc::new(Semaphore::new(usize::try_from(QUEUE).unwrap_or(usize::MAX))),
             newest: subscriber,
             stopped,
+            condition,
             counts,
             queue_wait: options.queue_wait,
             answer_wait: options.answer_wait,
@@ -97,14 +111,15 @@ impl Writer {
     pub(super) async fn write(&self, op: Op) -> Answer {
         let units = u32::try_from(weight(&op) / UNIT).unwrap_or(QUEUE).clamp(LEAST, QUEUE);
         let place = timeout(self.queue_wait, Arc::clone(&self.places).acquire_many_owned(units)).await;
-        let place = place.map_err(|_| StoreError::Overloaded)?.map_err(|_| self.gone())?;
+        let place = place.map_err(|_| self.stalled(|| StoreError::Overloaded))?;
+        let place = place.map_err(|_| self.gone())?;
         let (answer, answered) = oneshot::channel();
         let pending = Box::new(Pending { op, answer, _place: place });
         self.queue.send(Message::Write(pending)).map_err(|_| self.gone())?;
         match timeout(self.answer_wait, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(self.gone()),
-            Err(_) => Err(StoreError::Timeout),
+            Err(_) => Err(self.stalled(|| StoreError::Timeout)),
         }
     }
 
@@ -120,8 +135,22 @@ impl Writer {
         self.newest.clone()
     }
 
+    pub(super) fn condition(&self) -> watch::Receiver<Condition> {
+        self.condition.subscribe()
+    }
+
     pub(super) fn batches(&self) -> (u64, u64) {
         (self.counts.transactions.load(Ordering::Relaxed), self.counts.records.load(Ordering::Relaxed))
+    }
+
+    /// The thread is held up: what it meets when it goes on says more.
+    fn stalled(&self, error: fn() -> StoreError) -> StoreError {
+        self.condition.send_if_modified(|condition| {
+            let well = condition.is_none();
+            condition.get_or_insert_with(|| Arc::new(error()));
+            well
+        });
+        error()
     }
 
     fn gone(&self) -> StoreError {
@@ -136,6 +165,7 @@ struct Log {
     known: HashSet<Digest>,
     newest: watch::Sender<u64>,
     stopped: Arc<OnceLock<Arc<StoreError>>>,
+    condition: watch::Sender<Condition>,
     counts: Arc<Counts>,
 }
 
@@ -151,7 +181,17 @@ impl Log {
     async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
         let mut closing = None;
         while closing.is_none() {
-            let Some(first) = messages.recv().await else { break };
+            let first = match timeout(TRIAL, messages.recv()).await {
+                Ok(Some(first)) => first,
+                Ok(None) => break,
+                Err(_) => match self.probe().await {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        self.stop(error);
+                        break;
+                    }
+                },
+            };
             let mut batch = Vec::new();
             let mut next = Some(first);
             while let Some(message) = next.take() {
@@ -166,9 +206,7 @@ impl Log {
             // A write whose asker has gone before it began need not be done.
             batch.retain(|pending| !pending.answer.is_closed());
             if let Err(error) = self.write(batch).await {
-                tracing::error!(%error, "the store has stopped");
-                // Whoever asks from now on is told.
-                let _ = self.stopped.set(Arc::new(error));
+                self.stop(error);
                 break;
             }
         }
@@ -182,6 +220,46 @@ impl Log {
         }
     }
 
+    /// Whoever asks from now on is told.
+    fn stop(&self, error: StoreError) {
+        let error = Arc::new(error);
+        tracing::error!(%error, "the store has stopped");
+        self.condition.send_replace(Some(Arc::clone(&error)));
+        let _ = self.stopped.set(error);
+    }
+
+    /// Notes whether writing works.
+    fn note(&self, failure: Option<&sqlx::Error>) {
+        let failure = failure.map(|error| Arc::new(clean(&self.opened.path, error)));
+        self.condition.send_if_modified(|condition| {
+            let changed = condition.is_some() || failure.is_some();
+            *condition = failure;
+            changed
+        });
+    }
+
+    /// After a failure, tries whether writing works again: a transaction that writes a page as it is.
+    async fn probe(&mut self) -> Result<(), StoreError> {
+        if self.condition.borrow().is_none() {
+            return Ok(());
+        }
+        let tried = async {
+            execute(&mut self.opened, "BEGIN IMMEDIATE").await?;
+            execute(&mut self.opened, "PRAGMA user_version = 0").await?;
+            execute(&mut self.opened, "COMMIT").await
+        };
+        match tried.await {
+            Ok(()) => self.note(None),
+            Err(Failure::Clean(error)) => {
+                // As after a write that failed.
+                let _ = execute(&mut self.opened, "ROLLBACK").await;
+                self.note(Some(&error));
+            }
+            Err(Failure::Fatal(error)) => return Err(self.fatal(Vec::new(), error)),
+        }
+        Ok(())
+    }
+
     /// Writes a batch; where it breaks a constraint of the schema, each write by itself, so that only the one at fault
     /// fails.
     async fn write(&mut self, batch: Vec<Pending>) -> Result<(), StoreError> {
@@ -190,6 +268,7 @@ impl Log {
         }
         let error = match self.commit(&batch).await {
             Ok(answers) => {
+                self.note(None);
                 Self::answer(batch, answers);
                 return Ok(());
             }
@@ -199,7 +278,11 @@ impl Log {
             }
             Err(Failure::Clean(error)) => error,
         };
-        if Fault::of(&error) != Fault::Constraint || batch.len() == 1 {
+        let broken = Fault::of(&error) == Fault::Constraint;
+        if !broken {
+            self.note(Some(&error));
+        }
+        if !broken || batch.len() == 1 {
             self.refuse(batch, &error);
             return Ok(());
         }

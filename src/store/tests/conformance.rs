@@ -1,5 +1,6 @@
 //! What every store does.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -17,7 +18,9 @@ use crate::record::testing::{
 use crate::record::{Artefact, Decided, Draft, Kind, Statement, beginning, verify_signature};
 use crate::store::fake::Fake;
 use crate::store::sqlite::{Options, Sqlite};
-use crate::store::{Claimed, EpochAppended, EpochMark, Filter, Query, RateLimit, Store, StoreError, UseKey, Windows};
+use crate::store::{
+    Claim, Claimed, EpochAppended, EpochMark, Filter, Query, RateLimit, Store, StoreError, UseKey, Windows,
+};
 use crate::timestamp::Timestamp;
 
 /// Runs a test on every store, its log begun.
@@ -106,7 +109,7 @@ async fn i3_a_use_is_consumed_once<S: Store>(store: Arc<S>, _: &SigningKey) {
     assert_eq!(store.find(certificate, &UseKey::SINGLE).await.unwrap().as_ref(), Some(&*execution));
     assert_eq!(store.execution(&first.mutation_id).await.unwrap(), Some(*execution));
 
-    let other = super::Claim { request: Digest::of(b"another request"), ..first };
+    let other = Claim { request: Digest::of(b"another request"), ..first };
     assert_eq!(store.decide(allow(certificate, 1, 3), other).await.unwrap(), Claimed::Conflict);
     assert_eq!(store.head().await.unwrap(), Some(head));
 }
@@ -298,6 +301,7 @@ async fn what_must_not_be_is_refused_and_changes_nothing<S: Store>(store: Arc<S>
     let mut too_late = claim(certificate, 1, "", 1);
     too_late.ordinal = 2;
     let other = claim(Digest::of(b"other"), 1, "", 1);
+    let nameless = Claim { uses: NonZeroU32::new(2).unwrap(), ..claim(certificate, 1, "", 1) };
     for error in [
         store.append(large).await.unwrap_err(),
         store.append(allow(certificate, 1, 1)).await.unwrap_err(),
@@ -308,6 +312,7 @@ async fn what_must_not_be_is_refused_and_changes_nothing<S: Store>(store: Arc<S>
         store.decide(deny(1), claim(certificate, 1, "", 1)).await.unwrap_err(),
         store.decide(allow(certificate, 1, 1), too_late).await.unwrap_err(),
         store.decide(allow(certificate, 1, 1), other).await.unwrap_err(),
+        store.decide(allow(certificate, 1, 1), nameless).await.unwrap_err(),
     ] {
         assert!(error.is_refusal() && !error.is_retryable() && !error.is_uncertain(), "{error:?}");
     }

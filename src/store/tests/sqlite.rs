@@ -382,7 +382,6 @@ async fn a_page_through_many_records_uses_an_index() {
         "target = 'x'",
         "resource = 'x'",
         "certificate = x'00'",
-        "mutation_id = 'x'",
         "reason = 'x'",
         "kind = 'boundary' AND kind NOT IN ('decision', 'outcome')",
         "state = 'unknown' AND state <> 'succeeded'",
