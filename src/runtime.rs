@@ -25,11 +25,11 @@ use crate::epochs::Follower;
 use crate::identity::embedded::{EmbeddedIssuer, IssuerError};
 use crate::identity::spire::{DownstreamIssuer, MintIssuer};
 use crate::identity::workload::Link;
-use crate::identity::{self, Identities, Identity, Issuer, Opened, WhileValid};
+use crate::identity::{self, Bundle, Identities, Identity, Issuer, Opened, WhileValid};
 use crate::key::SigningKey;
 use crate::record::{self, KeyBinding, PublicKey};
-use crate::store::{Store, StoreError};
 use crate::store::sqlite::{Options, Sqlite};
+use crate::store::{Store, StoreError};
 use crate::target::sandbox::Sandbox;
 use crate::telemetry::{BrokerMetrics, GrpcMetrics, Health, Registry};
 use crate::{grpc, http, reconcile};
@@ -62,7 +62,8 @@ pub async fn broker(
     listening: impl FnOnce(Listening) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let own = identity::open(&config.identity.source).await.context("the broker has no identity")?;
-    let identities = own.identities.clone();
+    let (others, bundles) = watch::channel(Arc::new(config.bundles().map_err(anyhow::Error::msg)?));
+    let identities = identity::join(own.identities.clone(), bundles);
     let id = identities.borrow().id().clone();
     let store = Arc::new(store(&config, &identities, &id).await?);
     let (trust, trusted) = watch::channel(Arc::new(trusted(&config, &identities.borrow())?));
@@ -89,6 +90,7 @@ pub async fn broker(
 
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_condition(Arc::clone(&store), health.clone(), metrics.clone()));
+    tasks.spawn(keep_bundles(config.clone(), others));
     tasks.spawn(keep_trusted(config.clone(), identities.clone(), trust));
     tasks.spawn(keep_settling(Arc::clone(&broker), config.reconcile_interval, metrics.clone()));
     tasks.spawn(keep_measuring(Arc::clone(&broker), config.clone(), own.clone(), metrics.clone(), clock.clone()));
@@ -193,23 +195,41 @@ fn record_key(path: &Path) -> anyhow::Result<SigningKey> {
 
 /// Whose certificates are good: the configured authorities, by the bundles as they are now.
 fn trusted(config: &BrokerConfig, identity: &Identity) -> anyhow::Result<Trusted> {
-    let other = config.bundles().map_err(anyhow::Error::msg)?;
-    let bundles: Vec<_> = identity.bundles().chain(&other).collect();
     let authorities: Vec<_> = config.authorities.iter().map(|authority| authority.id.clone()).collect();
-    let certificates = bundles.iter().map(|bundle| (bundle.trust_domain(), bundle.certificates()));
+    let certificates = identity.bundles().map(|bundle| (bundle.trust_domain(), bundle.certificates()));
     let artefact = record::trust_artefact(certificates, &authorities)?;
-    Ok(Trusted { trust: Trust::new(bundles.iter().map(|bundle| bundle.trust().clone()), authorities), artefact })
+    let sources = identity.bundles().map(|bundle| (bundle.trust_domain().clone(), bundle.source())).collect();
+    let bundles = identity.bundles().map(|bundle| bundle.trust().clone());
+    Ok(Trusted { trust: Trust::new(bundles, authorities), artefact, sources })
 }
 
-/// Follows the bundles: those of the identity at once, those in files within seconds.
-async fn keep_trusted(config: BrokerConfig, mut identities: Identities, trust: watch::Sender<Arc<Trusted>>) {
+/// Follows the bundles of other trust domains in files, within seconds.
+async fn keep_bundles(config: BrokerConfig, others: watch::Sender<Arc<Vec<Bundle>>>) {
     loop {
-        let _ = tokio::time::timeout(Duration::from_secs(5), identities.changed()).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        match config.bundles() {
+            Ok(now) => {
+                others.send_if_modified(|then| {
+                    let changed = !then.iter().map(Bundle::certificates).eq(now.iter().map(Bundle::certificates));
+                    if changed {
+                        *then = Arc::new(now);
+                    }
+                    changed
+                });
+            }
+            Err(error) => tracing::error!(%error, "the trust bundles cannot be read; the last ones stay"),
+        }
+    }
+}
+
+/// Follows the bundles of all trust domains.
+async fn keep_trusted(config: BrokerConfig, mut identities: Identities, trust: watch::Sender<Arc<Trusted>>) {
+    while identities.changed().await.is_ok() {
         let identity = Arc::clone(&identities.borrow_and_update());
         match trusted(&config, &identity) {
             Ok(now) => {
                 trust.send_if_modified(|then| {
-                    let changed = then.artefact.digest() != now.artefact.digest();
+                    let changed = then.artefact.digest() != now.artefact.digest() || then.sources != now.sources;
                     if changed {
                         tracing::info!("the trust bundles changed");
                         *then = Arc::new(now);
@@ -217,7 +237,7 @@ async fn keep_trusted(config: BrokerConfig, mut identities: Identities, trust: w
                     changed
                 });
             }
-            Err(error) => tracing::error!(%error, "the trust bundles cannot be read; the last ones stay"),
+            Err(error) => tracing::error!(%error, "the trust bundles cannot be used; the last ones stay"),
         }
     }
 }

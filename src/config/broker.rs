@@ -14,6 +14,7 @@ use crate::ceiling::Ceilings;
 use crate::contract::{TargetKind, TargetName};
 use crate::grpc::access::Roles;
 use crate::identity::{Bundle, folder};
+use crate::record::TrustSource;
 
 /// The most authorities, targets and trust bundles, and entries of a role.
 const MAX_NAMED: usize = 1024;
@@ -216,7 +217,8 @@ fn trust_bundles(root: &mut Table<'_>) -> Option<BTreeMap<TrustDomain, PathBuf>>
 fn read_bundle(trust_domain: &TrustDomain, path: &Path) -> Result<Bundle, String> {
     let fault = |why: &dyn std::error::Error| format!("`{}` is no trust bundle: {}", path.display(), chain(why));
     let text = std::fs::read_to_string(path).map_err(|error| fault(&error))?;
-    Bundle::from_pem(trust_domain, &text).map_err(|error| fault(&error))
+    let bundle = Bundle::from_pem(trust_domain, &text).map_err(|error| fault(&error))?;
+    Ok(bundle.from_source(TrustSource::File))
 }
 
 /// Whether no name is there twice.

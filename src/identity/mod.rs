@@ -45,7 +45,7 @@ pub use execution::{BACKDATE, EXECUTION_PATH, ExecutionIdentity, Issuer, MintErr
 pub use files::FileError;
 pub use form::{Form, InvalidAudiences, JwtSvid, MAX_AUDIENCE_OCTETS, MAX_AUDIENCES, WrongForm};
 pub use leaf::{InvalidLeaf, Leaf, Serial};
-pub use source::{Opened, Source, SourceError, WhileValid, open};
+pub use source::{Opened, Source, SourceError, WhileValid, join, open};
 
 /// The identity of this process as it is now: look at it for each use, and keep no copy.
 pub type Identities = watch::Receiver<Arc<Identity>>;
@@ -53,7 +53,7 @@ pub type Identities = watch::Receiver<Arc<Identity>>;
 /// An SVID, and the bundles by which those of others are verified.
 #[derive(Debug)]
 pub struct Identity {
-    svid: Svid,
+    svid: Arc<Svid>,
     bundles: BTreeMap<TrustDomain, Bundle>,
     execution: Option<Bundle>,
 }
@@ -85,7 +85,15 @@ impl Identity {
     /// An identity; of two bundles of one trust domain the later one counts.
     pub fn new(svid: Svid, bundles: impl IntoIterator<Item = Bundle>) -> Self {
         let bundles = bundles.into_iter().map(|bundle| (bundle.trust_domain().clone(), bundle)).collect();
-        Self { svid, bundles, execution: None }
+        Self { svid: Arc::new(svid), bundles, execution: None }
+    }
+
+    /// The same identity with bundles of other trust domains; its own ones stay.
+    #[must_use]
+    pub fn joined(&self, others: &[Bundle]) -> Self {
+        let others = others.iter().map(|bundle| (bundle.trust_domain().clone(), bundle.clone()));
+        let bundles = others.chain(self.bundles.clone()).collect();
+        Self { svid: Arc::clone(&self.svid), bundles, execution: self.execution.clone() }
     }
 
     /// The same identity, which knows the execution CAs: what they issued counts as issued by them only with the path of
@@ -97,12 +105,12 @@ impl Identity {
     }
 
     /// Who this process is.
-    pub const fn id(&self) -> &SpiffeId {
+    pub fn id(&self) -> &SpiffeId {
         &self.svid.leaf.id
     }
 
     /// The SVID.
-    pub const fn svid(&self) -> &Svid {
+    pub fn svid(&self) -> &Svid {
         &self.svid
     }
 

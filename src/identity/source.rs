@@ -1,6 +1,7 @@
 //! Where the identity of this process comes from, whether it can still be used, and saying so.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 
 use super::folder::{self, FolderError};
 use super::workload::{self, Link, WorkloadApi, WorkloadError};
-use super::{ExecutionIdentity, Form, Identities, Issuer, MintError, Plan};
+use super::{Bundle, ExecutionIdentity, Form, Identities, Issuer, MintError, Plan};
 use crate::clock::Clock;
 use crate::decision::MutationId;
 use crate::telemetry::Health;
@@ -55,6 +56,28 @@ pub async fn open(source: &Source) -> Result<Opened, SourceError> {
             Ok(Opened { identities, link: Some(link) })
         }
     }
+}
+
+/// The identity with the bundles of other trust domains, of which those of the identity's own source count first; now and
+/// after each change of either.
+pub fn join(mut own: Identities, mut others: watch::Receiver<Arc<Vec<Bundle>>>) -> Identities {
+    let joined = |own: &mut Identities, others: &mut watch::Receiver<Arc<Vec<Bundle>>>| {
+        let (own, others) = (Arc::clone(&own.borrow_and_update()), Arc::clone(&others.borrow_and_update()));
+        Arc::new(own.joined(&others))
+    };
+    let (sender, receiver) = watch::channel(joined(&mut own, &mut others));
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = sender.closed() => return,
+                Ok(()) = own.changed() => {}
+                Ok(()) = others.changed() => {}
+                else => return,
+            }
+            sender.send_replace(joined(&mut own, &mut others));
+        }
+    });
+    receiver
 }
 
 impl Opened {

@@ -25,6 +25,7 @@ use super::backoff::Backoff;
 use super::{Bundle, Identities, Identity, InvalidSvid, Svid};
 use crate::attribute_certificate::InvalidTrust;
 use crate::clock;
+use crate::record::TrustSource;
 use crate::timestamp::Timestamp;
 
 /// How long the first identity is waited for: an agent that starts beside this process has it by then.
@@ -309,7 +310,7 @@ fn choose<'s>(config: &WorkloadApi, svids: &'s [Arc<X509Svid>]) -> Result<&'s X5
 
 fn bundle(bundle: &X509Bundle) -> Result<Bundle, InvalidTrust> {
     let certificates: Vec<Vec<u8>> = bundle.authorities().iter().map(|one| one.as_bytes().to_vec()).collect();
-    Bundle::from_der(bundle.trust_domain(), &certificates)
+    Ok(Bundle::from_der(bundle.trust_domain(), &certificates)?.from_source(TrustSource::WorkloadApi))
 }
 
 /// An error and its causes, on one line.

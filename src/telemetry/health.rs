@@ -126,7 +126,8 @@ impl Health {
             Some((Cow::Owned(format!("epochs of {authority}")), reason))
         });
         let notes = state.notes.iter().map(|(part, reason)| (Cow::Borrowed(*part), reason));
-        let all = parts.chain(authorities).chain(notes).map(|(part, reason)| Impediment { part, reason: reason.clone() });
+        let all =
+            parts.chain(authorities).chain(notes).map(|(part, reason)| Impediment { part, reason: reason.clone() });
         (state.is_ready(), all.collect())
     }
 
