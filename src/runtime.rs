@@ -25,7 +25,7 @@ use crate::epochs::Follower;
 use crate::identity::embedded::{EmbeddedIssuer, IssuerError};
 use crate::identity::spire::{DownstreamIssuer, MintIssuer};
 use crate::identity::workload::Link;
-use crate::identity::{self, Bundle, Identities, Identity, Issuer, Opened, WhileValid};
+use crate::identity::{self, Bundle, Identities, Identity, Issuer, Opened, WhileValid, endpoint};
 use crate::key::SigningKey;
 use crate::record::{self, KeyBinding, PublicKey};
 use crate::store::sqlite::{Options, Sqlite};
@@ -90,7 +90,8 @@ pub async fn broker(
 
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_condition(Arc::clone(&store), health.clone(), metrics.clone()));
-    tasks.spawn(keep_bundles(config.clone(), others));
+    let endpoints = endpoint::start(&config.bundle_endpoints, &identities, &health, &mut tasks);
+    tasks.spawn(keep_bundles(config.clone(), endpoints, others));
     tasks.spawn(keep_trusted(config.clone(), identities.clone(), trust));
     tasks.spawn(keep_settling(Arc::clone(&broker), config.reconcile_interval, metrics.clone()));
     tasks.spawn(keep_measuring(Arc::clone(&broker), config.clone(), own.clone(), metrics.clone(), clock.clone()));
@@ -203,22 +204,30 @@ fn trusted(config: &BrokerConfig, identity: &Identity) -> anyhow::Result<Trusted
     Ok(Trusted { trust: Trust::new(bundles, authorities), artefact, sources })
 }
 
-/// Follows the bundles of other trust domains in files, within seconds.
-async fn keep_bundles(config: BrokerConfig, others: watch::Sender<Arc<Vec<Bundle>>>) {
+/// Follows the bundles of other trust domains, in files and at endpoints, within seconds.
+async fn keep_bundles(
+    config: BrokerConfig,
+    endpoints: Vec<watch::Receiver<Option<Bundle>>>,
+    others: watch::Sender<Arc<Vec<Bundle>>>,
+) {
     loop {
-        tokio::time::sleep(Duration::from_secs(2)).await;
         match config.bundles() {
-            Ok(now) => {
+            Ok(files) => {
+                let now = endpoint::together(files, &endpoints);
+                let of = |bundles: &[Bundle]| -> Vec<_> {
+                    bundles.iter().map(|one| (one.certificates().to_vec(), one.source())).collect()
+                };
                 others.send_if_modified(|then| {
-                    let changed = !then.iter().map(Bundle::certificates).eq(now.iter().map(Bundle::certificates));
+                    let changed = of(then) != of(&now);
                     if changed {
-                        *then = Arc::new(now);
+                        *then = now;
                     }
                     changed
                 });
             }
             Err(error) => tracing::error!(%error, "the trust bundles cannot be read; the last ones stay"),
         }
+        tokio::time::sleep(Duration::from_secs(2)).await;
     }
 }
 

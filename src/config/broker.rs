@@ -8,13 +8,13 @@ use spiffe::{SpiffeId, TrustDomain};
 
 use super::execution::{self, ExecutionConfig};
 use super::kind::{self, Boolean, HostPort, Id, ListOf, OneOf, PathTo};
-use super::server::{GrpcConfig, HttpConfig, IdentityConfig, Ids, LogConfig, chain};
-use super::{ConfigError, Files, KeyDoc, Table, ceilings};
+use super::server::{GrpcConfig, HttpConfig, IdentityConfig, Ids, LogConfig};
+use super::{ConfigError, Files, KeyDoc, Table, bundles, ceilings};
 use crate::ceiling::Ceilings;
 use crate::contract::{TargetKind, TargetName};
 use crate::grpc::access::Roles;
+use crate::identity::endpoint::BundleEndpoint;
 use crate::identity::{Bundle, folder};
-use crate::record::TrustSource;
 
 /// The most authorities, targets and trust bundles, and entries of a role.
 const MAX_NAMED: usize = 1024;
@@ -36,6 +36,8 @@ pub struct BrokerConfig {
     pub authorities: Vec<AuthorityConfig>,
     /// The files with the bundles of other trust domains.
     pub trust_bundles: BTreeMap<TrustDomain, PathBuf>,
+    /// Where the bundles of other trust domains are fetched, each trust domain once.
+    pub bundle_endpoints: Vec<BundleEndpoint>,
     /// The broker's own bounds.
     pub ceilings: Ceilings,
     /// The targets, in the order of the file; each name once.
@@ -111,7 +113,8 @@ impl BrokerConfig {
         let store = root.table("store", "What the broker must not forget.", StoreConfig::read);
         let meaning = "An attribute authority whose certificates count; none, and no certificate does.";
         let authorities = root.tables("authorities", MAX_NAMED, meaning, AuthorityConfig::read);
-        let trust_bundles = trust_bundles(root);
+        let trust_bundles = bundles::files(root);
+        let bundle_endpoints = bundles::endpoints(root);
         let meaning = "What no certificate may exceed, however valid; left out, nothing is allowed.";
         let ceilings = root.table("ceilings", meaning, ceilings::read);
         let meaning = "A system that the broker can change.";
@@ -128,13 +131,16 @@ impl BrokerConfig {
         });
         let log = root.table("log", "Logs, on standard error.", LogConfig::read);
         let (identity, authorities, targets, ceilings) = (identity?, authorities?, targets?, ceilings?);
-        let (trust_bundles, mut roles) = (trust_bundles?, roles?);
+        let (trust_bundles, bundle_endpoints, mut roles) = (trust_bundles?, bundle_endpoints?, roles?);
         let execution = execution::join(root, execution?, execution_ca, &identity);
+        let known: BTreeSet<&TrustDomain> =
+            trust_bundles.keys().chain(bundle_endpoints.iter().map(|endpoint| &endpoint.trust_domain)).collect();
         let consistent = [
             once(root, "authorities", authorities.iter().map(|authority| &authority.id)),
             once(root, "targets", targets.iter().map(|target| &target.name)),
             ceilings_fit(root, &ceilings, &authorities, &targets),
-            bundles_suffice(root, &identity, &authorities, &targets, &trust_bundles),
+            once(root, "bundle_endpoints", bundle_endpoints.iter().map(|endpoint| &endpoint.trust_domain)),
+            bundles_suffice(root, &identity, &authorities, &targets, &known),
         ];
         roles.authorities = authorities.iter().map(|authority| authority.id.clone().into()).collect();
         if consistent.contains(&false) {
@@ -148,6 +154,7 @@ impl BrokerConfig {
             store: store?,
             authorities,
             trust_bundles,
+            bundle_endpoints,
             ceilings,
             targets,
             roles,
@@ -161,7 +168,7 @@ impl BrokerConfig {
     /// # Errors
     /// What is wrong with the first file that cannot be used.
     pub fn bundles(&self) -> Result<Vec<Bundle>, String> {
-        self.trust_bundles.iter().map(|(trust_domain, path)| read_bundle(trust_domain, path)).collect()
+        self.trust_bundles.iter().map(|(trust_domain, path)| bundles::read(trust_domain, path)).collect()
     }
 }
 
@@ -197,28 +204,6 @@ impl TargetConfig {
         let read_before = table.default("read_before", Boolean, "true", meaning);
         Some(Self { name: name?, kind: kind?, address: address?, server_id: server_id?, read_before: read_before? })
     }
-}
-
-fn trust_bundles(root: &mut Table<'_>) -> Option<BTreeMap<TrustDomain, PathBuf>> {
-    let meaning = "The CA certificates, in PEM, of this trust domain, where it is not the broker's own.";
-    let files = root.entries("trust_bundles", MAX_NAMED, kind::trust_domain(), PathTo::File, meaning)?;
-    if root.files() == Files::Check {
-        let faults: Vec<_> = files.iter().filter_map(|(domain, path)| read_bundle(domain, path).err()).collect();
-        for fault in &faults {
-            root.refuse::<()>("trust_bundles", fault, None);
-        }
-        if !faults.is_empty() {
-            return None;
-        }
-    }
-    Some(files.into_iter().collect())
-}
-
-fn read_bundle(trust_domain: &TrustDomain, path: &Path) -> Result<Bundle, String> {
-    let fault = |why: &dyn std::error::Error| format!("`{}` is no trust bundle: {}", path.display(), chain(why));
-    let text = std::fs::read_to_string(path).map_err(|error| fault(&error))?;
-    let bundle = Bundle::from_pem(trust_domain, &text).map_err(|error| fault(&error))?;
-    Ok(bundle.from_source(TrustSource::File))
 }
 
 /// Whether no name is there twice.
@@ -272,7 +257,7 @@ fn bundles_suffice(
     identity: &IdentityConfig,
     authorities: &[AuthorityConfig],
     targets: &[TargetConfig],
-    bundles: &BTreeMap<TrustDomain, PathBuf>,
+    bundles: &BTreeSet<&TrustDomain>,
 ) -> bool {
     let folder = identity.folder().filter(|_| root.files() == Files::Check);
     let Some(own) = folder.and_then(|folder| folder::read(folder).ok()) else {
@@ -283,7 +268,7 @@ fn bundles_suffice(
     let targets = targets.iter().map(|target| ("targets", &target.server_id));
     for (list, id) in authorities.chain(targets) {
         let domain = id.trust_domain();
-        if own.bundle(domain).is_none() && !bundles.contains_key(domain) {
+        if own.bundle(domain).is_none() && !bundles.contains(domain) {
             let hint = "add the file with its CA certificates to `[trust_bundles]`";
             root.refuse::<()>(list, format_args!("there is no trust bundle for `{domain}`"), Some(hint));
             sound = false;

@@ -34,6 +34,7 @@
 //! ```
 
 pub mod broker;
+mod bundles;
 mod ceilings;
 pub mod execution;
 pub mod kind;

@@ -134,6 +134,29 @@ fn identities_come_from_a_folder_or_from_spire() {
 }
 
 #[test]
+fn a_bundle_endpoint_is_authenticated_in_one_of_two_ways() {
+    let read = |more: &str| {
+        let url = "trust_domain = \"sab.org\"\nurl = \"https://sab.org/bundle\"";
+        broker(&format!("{MINIMAL}[[bundle_endpoints]]\n{url}\n{more}"))
+    };
+    let (web, spiffe) = ("profile = \"https_web\"\n", "profile = \"https_spiffe\"\n");
+    let (roots, id) = ("web_roots = \"roots.pem\"\n", "server_id = \"spiffe://sab.org/spire/server\"\n");
+    for good in [[web, roots], [spiffe, id]] {
+        assert_eq!(read(&good.concat()).unwrap().bundle_endpoints.len(), 1);
+    }
+    for (bad, expected) in [
+        (web.to_owned(), "`bundle_endpoints[0].web_roots`: is missing"),
+        (spiffe.to_owned(), "`bundle_endpoints[0].server_id`: is missing"),
+        ([web, roots, id].concat(), "`bundle_endpoints[0].server_id`: is for the profile `https_spiffe`"),
+        ([spiffe, roots, id].concat(), "`bundle_endpoints[0].web_roots`: is for the profile `https_web`"),
+        (roots.to_owned(), "`bundle_endpoints[0].profile`: is missing"),
+    ] {
+        let found = read(&bad).unwrap_err().to_string();
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
+}
+
+#[test]
 fn what_is_not_toml_is_told_with_every_place() {
     let found = problems("a = \n[b\nc = 'x\n");
     let lines: Vec<_> = found.lines().collect();

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | [`folder`] | the identity of one process from a folder of its own, read again when it changes |
 //! | [`workload`] | the identity of one process from the SPIFFE Workload API, as the agent rotates it |
+//! | [`endpoint`] | the trust bundles of other trust domains from their SPIFFE bundle endpoints |
 //! | [`spire`] | execution identities that a SPIRE server mints, or that are minted below a CA that it signs |
 //! | [`embedded`] | a trust domain in a private directory: makes such folders, renews them, rotates its CAs |
 
@@ -21,6 +22,7 @@ mod backoff;
 mod bundle;
 mod ca;
 pub mod embedded;
+pub mod endpoint;
 mod execution;
 mod files;
 pub mod folder;
