@@ -22,7 +22,7 @@ use crate::proto::sab::v1::epoch_service_client::EpochServiceClient;
 use crate::proto::sab::v1::{EpochAcknowledgement, SignedEpochStatement};
 use crate::record;
 use crate::store::{EpochMark, Store};
-use crate::telemetry::{Health, Shown, log};
+use crate::telemetry::{Causes, Health, Shown, log};
 use crate::tls::{self, Connector, H2};
 
 /// The longest that connecting may take.
@@ -90,7 +90,7 @@ impl<S: Store> Follower<S> {
             if statements > 0 {
                 again = AGAIN.0;
             }
-            let reason = causes(&ended);
+            let reason = Causes(&ended).to_string();
             let (authority, shown) = (&self.authority.id, Shown(&reason));
             log!(EpochStreamEnded, %authority, reason = %shown, "the epoch stream ended; it is opened again");
             news.send_replace(reason);
@@ -177,7 +177,7 @@ impl<S: Store> Follower<S> {
         let now = self.clock.now().map_err(|error| Ended::Refused(error.to_string()))?;
         let trusted = Arc::clone(&self.trusted.borrow());
         let statement = epoch_envelope::open(&message.envelope, &message.chain, &trusted.trust, now)
-            .map_err(|error| Ended::Refused(causes(&error)))?;
+            .map_err(|error| Ended::Refused(Causes(&error).to_string()))?;
         if statement.parts().authority != self.authority.id {
             return Err(Ended::Refused(format!("it is that of `{}`", statement.parts().authority)));
         }
@@ -226,16 +226,4 @@ impl Content {
             revoked: parts.revoked.clone(),
         }
     }
-}
-
-/// An error and its causes, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

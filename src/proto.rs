@@ -22,5 +22,26 @@ pub mod sab {
     }
 }
 
+/// `proto/spire`: what a SPIRE server offers to those that mint.
+pub(crate) mod spire {
+    /// The API.
+    pub(crate) mod api {
+        /// Messages that several services share.
+        pub(crate) mod types {
+            tonic::include_proto!("spire.api.types");
+        }
+        /// Of the server.
+        pub(crate) mod server {
+            /// SVIDs.
+            pub(crate) mod svid {
+                /// Version 1.
+                pub(crate) mod v1 {
+                    tonic::include_proto!("spire.api.server.svid.v1");
+                }
+            }
+        }
+    }
+}
+
 /// The descriptors of all services, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -146,7 +146,7 @@ mod tests {
         let grant = Grant::new(id("spiffe://example.org/seb"), own.clone(), Duration::from_secs(600), true);
         domain.unwrap().issue(grant, now).unwrap();
         let artefact = Artefact::new(media::TRUST, *b"{}").unwrap();
-        let trusted = Arc::new(Trusted { trust: Trust::default(), artefact });
+        let trusted = Arc::new(Trusted { trust: Trust::default(), artefact, sources: BTreeMap::new() });
         let broker = Broker::new(Parts {
             id: id("spiffe://example.org/seb"),
             store: Arc::clone(store),

@@ -15,11 +15,14 @@ use crate::attribute_certificate::Trust;
 use crate::broker::{Broker, Parts, TargetEntry, Trusted};
 use crate::clock::Clock;
 use crate::config::broker::BrokerConfig;
+use crate::config::execution::ExecutionConfig;
 use crate::config::target::Api;
 use crate::epoch::EpochStatement;
 use crate::epochs::Follower;
-use crate::identity::embedded::EmbeddedIssuer;
-use crate::identity::{Bundle, Identities, Identity, folder, kept_key};
+use crate::identity::embedded::{EmbeddedIssuer, IssuerError};
+use crate::identity::spire::{DownstreamIssuer, MintIssuer};
+use crate::identity::workload::Link;
+use crate::identity::{self, Bundle, Identities, Identity, Issuer, Opened, WhileValid, endpoint, kept_key};
 use crate::record::{self, KeyBinding, PublicKey};
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Store, StoreError};
@@ -58,15 +61,18 @@ pub async fn broker(
 ) -> anyhow::Result<()> {
     let mut registry = Registry::new("seb");
     let (grpc_metrics, metrics) = (GrpcMetrics::register(&mut registry), BrokerMetrics::register(&mut registry));
-    let identities = folder::open(&config.identity.folder).await.context("the broker has no identity")?;
+    let own = identity::open(&config.identity.source).await.context("the broker has no identity")?;
+    let (others, bundles) = watch::channel(Arc::new(config.bundles().map_err(anyhow::Error::msg)?));
+    let identities = identity::join(own.identities.clone(), bundles);
     let id = identities.borrow().id().clone();
     let store = Arc::new(store(&config, &identities, &id).await?);
     let (trust, trusted) = watch::channel(Arc::new(trusted(&config, &identities.borrow())?));
-    let issuer = EmbeddedIssuer::open(&config.execution_ca).await.context("nothing mints execution identities")?;
+    let health = Health::default();
+    let issuer = issuer(&config, &identities, &health).await.context("nothing mints execution identities")?;
     let broker = Arc::new(Broker::new(Parts {
         id: id.clone(),
         store: Arc::clone(&store),
-        issuer: Arc::new(issuer),
+        issuer,
         targets: targets(&config, &identities)?,
         trusted: trusted.clone(),
         ceilings: Arc::new(config.ceilings.clone()),
@@ -76,7 +82,6 @@ pub async fn broker(
     })?);
     restore(&broker, &config).await?;
 
-    let health = Health::default();
     let server = grpc::serve::Server::bind(&config.grpc, &identities).await?;
     let observed = http::Server::bind(config.http.listen)
         .await
@@ -84,15 +89,12 @@ pub async fn broker(
 
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_condition(Arc::clone(&store), health.clone(), metrics.clone()));
+    let endpoints = endpoint::start(&config.bundle_endpoints, &identities, &health, &mut tasks);
+    tasks.spawn(keep_bundles(config.clone(), endpoints, others));
     tasks.spawn(keep_trusted(config.clone(), identities.clone(), trust));
     tasks.spawn(keep_settling(Arc::clone(&broker), config.reconcile_interval, metrics.clone()));
-    tasks.spawn(keep_measuring(
-        Arc::clone(&broker),
-        config.clone(),
-        identities.clone(),
-        metrics.clone(),
-        clock.clone(),
-    ));
+    tasks.spawn(keep_measuring(Arc::clone(&broker), config.clone(), own.clone(), metrics.clone(), clock.clone()));
+    tasks.spawn(own.report(health.clone(), clock.clone()));
     for authority in config.authorities.clone() {
         health.silent(&authority.id, "nothing was heard of it yet");
         let follower = Follower {
@@ -144,6 +146,21 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
+/// What mints execution identities, for as long as the broker's own is valid.
+async fn issuer(
+    config: &BrokerConfig,
+    identities: &Identities,
+    health: &Health,
+) -> Result<Arc<dyn Issuer>, IssuerError> {
+    let own = identities.clone();
+    let issuer: Box<dyn Issuer> = match config.execution.clone() {
+        ExecutionConfig::Embedded(folder) => Box::new(EmbeddedIssuer::open(&folder).await?),
+        ExecutionConfig::SpireDownstream(server) => Box::new(DownstreamIssuer::start(server, own, health.clone())),
+        ExecutionConfig::SpireMint(server) => Box::new(MintIssuer::new(server, own)),
+    };
+    Ok(Arc::new(WhileValid::new(issuer, identities.clone())))
+}
+
 /// Opens the store. A new log begins with the binding of its key to the broker's identity.
 async fn store(config: &BrokerConfig, identities: &Identities, id: &SpiffeId) -> anyhow::Result<Sqlite> {
     let key = &config.store.record_key;
@@ -164,25 +181,52 @@ async fn store(config: &BrokerConfig, identities: &Identities, id: &SpiffeId) ->
 
 /// Whose certificates are good: the configured authorities, by the bundles as they are now.
 fn trusted(config: &BrokerConfig, identity: &Identity) -> anyhow::Result<Trusted> {
-    let other = config.bundles().map_err(anyhow::Error::msg)?;
-    let bundles: Vec<_> = identity.bundles().chain(&other).collect();
     let authorities: Vec<_> = config.authorities.iter().map(|authority| authority.id.clone()).collect();
-    let certificates = bundles.iter().map(|bundle| (bundle.trust_domain(), bundle.certificates()));
+    let certificates = identity.bundles().map(|bundle| (bundle.trust_domain(), bundle.certificates()));
     let execution_cas = identity.execution_bundle().map_or(&[][..], Bundle::certificates);
     let artefact = record::trust_artefact(certificates, &authorities, execution_cas)?;
-    let trust = Trust::new(bundles.iter().map(|bundle| bundle.trust().clone()), authorities);
-    Ok(Trusted { trust: trust.without(execution_cas.iter().map(Vec::as_slice)), artefact })
+    let sources = identity.bundles().map(|bundle| (bundle.trust_domain().clone(), bundle.source())).collect();
+    let trust = Trust::new(identity.bundles().map(|bundle| bundle.trust().clone()), authorities);
+    Ok(Trusted { trust: trust.without(execution_cas.iter().map(Vec::as_slice)), artefact, sources })
 }
 
-/// Follows the bundles: those of the identity at once, those in files within seconds.
-async fn keep_trusted(config: BrokerConfig, mut identities: Identities, trust: watch::Sender<Arc<Trusted>>) {
+/// Follows the bundles of other trust domains, in files and at endpoints, within seconds.
+async fn keep_bundles(
+    config: BrokerConfig,
+    endpoints: Vec<watch::Receiver<Option<Bundle>>>,
+    others: watch::Sender<Arc<Vec<Bundle>>>,
+) {
     loop {
-        let _ = tokio::time::timeout(Duration::from_secs(5), identities.changed()).await;
+        match config.bundles() {
+            Ok(files) => {
+                let now = endpoint::together(files, &endpoints);
+                let of = |bundles: &[Bundle]| -> Vec<_> {
+                    bundles.iter().map(|one| (one.certificates().to_vec(), one.source())).collect()
+                };
+                others.send_if_modified(|then| {
+                    let changed = of(then) != of(&now);
+                    if changed {
+                        *then = now;
+                    }
+                    changed
+                });
+            }
+            Err(error) => {
+                log!(TrustUnreadable, error = %Shown(error), "the trust bundles cannot be read; the last ones stay")
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+/// Follows the bundles of all trust domains.
+async fn keep_trusted(config: BrokerConfig, mut identities: Identities, trust: watch::Sender<Arc<Trusted>>) {
+    while identities.changed().await.is_ok() {
         let identity = Arc::clone(&identities.borrow_and_update());
         match trusted(&config, &identity) {
             Ok(now) => {
                 trust.send_if_modified(|then| {
-                    let changed = then.artefact.digest() != now.artefact.digest();
+                    let changed = then.artefact.digest() != now.artefact.digest() || then.sources != now.sources;
                     if changed {
                         log!(TrustChanged, "the trust bundles changed");
                         *then = Arc::new(now);
@@ -192,7 +236,7 @@ async fn keep_trusted(config: BrokerConfig, mut identities: Identities, trust: w
             }
             Err(error) => {
                 let error = Shown(format_args!("{error:#}"));
-                log!(TrustUnreadable, %error, "the trust bundles cannot be read; the last ones stay");
+                log!(TrustUnreadable, %error, "the trust bundles cannot be used; the last ones stay");
             }
         }
     }
@@ -244,7 +288,7 @@ async fn keep_condition(store: Arc<Sqlite>, health: Health, metrics: BrokerMetri
 async fn keep_measuring(
     broker: Arc<Broker<Sqlite>>,
     config: BrokerConfig,
-    identities: Identities,
+    own: Opened,
     metrics: BrokerMetrics,
     clock: Clock,
 ) {
@@ -259,11 +303,12 @@ async fn keep_measuring(
                 let (end, now) = (i64::try_from(end.seconds()), i64::try_from(now.seconds()));
                 end.unwrap_or(i64::MAX).saturating_sub(now.unwrap_or(0))
             };
-            metrics.svid_remaining(remaining(identities.borrow().svid().leaf().not_after));
+            metrics.svid_remaining(remaining(own.identities.borrow().svid().leaf().not_after));
             if let Some(end) = broker.issuer_ends() {
                 metrics.execution_ca_remaining(remaining(end));
             }
         }
+        metrics.identity_source_up.set(own.link.as_ref().is_none_or(|link| *link.borrow() == Link::Up).into());
         metrics.in_flight.set(i64::try_from(broker.running()).unwrap_or(i64::MAX));
         metrics.log_head.set(i64::try_from(*broker.store().subscribe().borrow()).unwrap_or(i64::MAX));
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -13,7 +13,7 @@ use seb::epoch::{EpochStatement, Succession};
 use seb::epoch_envelope;
 use seb::grpc::serve::Drained;
 use seb::identity::embedded::{Domain, Grant};
-use seb::identity::folder;
+use seb::identity::{self, folder};
 use seb::proto::sab::v1::epoch_service_client::EpochServiceClient;
 use seb::proto::sab::v1::proposal::State;
 use seb::proto::sab::v1::proposal_service_client::ProposalServiceClient;
@@ -91,7 +91,7 @@ async fn sandbox(folder: &Path) -> (SocketAddr, CancellationToken) {
     "#;
     std::fs::write(&config, text).unwrap();
     let config = server::Config::read(&config).unwrap();
-    let identities = folder::open(&config.identity).await.unwrap();
+    let identities = identity::open(&config.source().unwrap()).await.unwrap().identities;
     let sandbox = Server::open(&config.audit, config.readers(), config.admins(), false).unwrap();
     let own = tls::peer(identities.borrow().svid().chain()).unwrap();
     sandbox.seed(&config.objects(), &own).await.unwrap();

@@ -35,6 +35,7 @@ impl<S: Store> Broker<S> {
                 trust: authentic.trusted.artefact.clone(),
             },
             bundle: authentic.verified.bundle(),
+            source: authentic.trusted.source_of(&authentic.certified.parts().authority),
             ceilings: self.ceilings.clone(),
             statement,
             body,

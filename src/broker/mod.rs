@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use spiffe::SpiffeId;
+use spiffe::{SpiffeId, TrustDomain};
 use tokio::sync::{Semaphore, watch};
 use tracing::Instrument as _;
 
@@ -38,7 +38,7 @@ use crate::execution::{Grade, Rejection};
 use crate::fence::Fence;
 use crate::identity::{Issuer, MintError};
 use crate::reason::{Denial, Reason};
-use crate::record::{Artefact, InvalidDraft, media};
+use crate::record::{Artefact, InvalidDraft, TrustSource, media};
 use crate::store::{Execution, Store, StoreError, UseKey};
 use crate::target::Target;
 use crate::telemetry::{BrokerMetrics, Phase};
@@ -73,6 +73,15 @@ pub struct Trusted {
     pub trust: Trust,
     /// For records: [`crate::record::trust_artefact`].
     pub artefact: Artefact,
+    /// Where the bundle of each trust domain came from.
+    pub sources: BTreeMap<TrustDomain, TrustSource>,
+}
+
+impl Trusted {
+    /// Where the bundle came from by which this authority is verified.
+    fn source_of(&self, authority: &SpiffeId) -> Option<TrustSource> {
+        self.sources.get(authority.trust_domain()).copied()
+    }
 }
 
 /// One target of the configuration.

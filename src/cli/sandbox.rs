@@ -18,7 +18,7 @@ use super::client::printable;
 use super::{BAD, Exit, FAINT, Format, ended, runtime};
 use crate::config::kind::HostPort;
 use crate::contract::Json;
-use crate::identity::folder;
+use crate::identity::{self, folder};
 use crate::target::sandbox::server::{Config, PROTOCOLS, Server, serve};
 use crate::target::sandbox::visit;
 use crate::tls::{self, Limits};
@@ -103,11 +103,11 @@ impl Command {
         let config = Config::read(&self.config.context("say what to serve: `--config FILE`")?)?;
         let runtime = runtime()?;
         runtime.block_on(async {
-            let identities = folder::open(&config.identity).await.context("the sandbox has no identity")?;
+            let source = config.source().context("say who the sandbox is: either `identity` or `workload_api`")?;
+            let identities = identity::open(&source).await.context("the sandbox has no identity")?.identities;
             anyhow::ensure!(
                 identities.borrow().execution_bundle().is_some(),
-                "`{}` holds no execution-bundle.pem: nobody could be admitted",
-                config.identity.display()
+                "the folder `identity` holds no execution-bundle.pem: nobody could be admitted"
             );
             let server = Server::open(&config.audit, config.readers(), config.admins(), self.faults)?;
             let own = tls::peer(identities.borrow().svid().chain())?;

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use spiffe::{SpiffeId, TrustDomain};
 
+use super::execution::{self, ExecutionConfig};
 use super::kind::{self, Boolean, HostPort, Id, ListOf, PathTo};
-use super::server::{
-    GrpcConfig, HttpConfig, IdentityConfig, Ids, LogConfig, Secret, TelemetryConfig, chain, is_private,
-};
+use super::server::{GrpcConfig, HttpConfig, IdentityConfig, Ids, LogConfig, Secret, TelemetryConfig, is_private};
 use super::target::{KnownTarget, read_exchange};
-use super::{ConfigError, Files, KeyDoc, Table, ceilings};
+use super::{ConfigError, Files, KeyDoc, Table, bundles, ceilings};
 use crate::ceiling::Ceilings;
 use crate::grpc::access::Roles;
+use crate::identity::endpoint::BundleEndpoint;
 use crate::identity::{Bundle, folder};
 use crate::target::kubernetes::Exchange;
 
@@ -25,8 +25,8 @@ const MAX_NAMED: usize = 1024;
 pub struct BrokerConfig {
     /// Who the broker is.
     pub identity: IdentityConfig,
-    /// The folder with the CA by which it mints execution identities.
-    pub execution_ca: PathBuf,
+    /// Where execution identities come from.
+    pub execution: ExecutionConfig,
     /// The API.
     pub grpc: GrpcConfig,
     /// Metrics and health.
@@ -37,6 +37,8 @@ pub struct BrokerConfig {
     pub authorities: Vec<AuthorityConfig>,
     /// The files with the bundles of other trust domains.
     pub trust_bundles: BTreeMap<TrustDomain, PathBuf>,
+    /// Where the bundles of other trust domains are fetched, each trust domain once.
+    pub bundle_endpoints: Vec<BundleEndpoint>,
     /// The broker's own bounds.
     pub ceilings: Ceilings,
     /// The targets, in the order of the file; each name once.
@@ -99,17 +101,19 @@ impl BrokerConfig {
         let mut execution_ca = None;
         let identity = root.table("identity", "Who the broker is.", |table| {
             let identity = IdentityConfig::read(table);
-            let meaning = "The folder with `execution-ca.pem` and `execution-ca-key.pem`, by which execution identities are minted; left out, it is `folder`.";
+            let meaning = "The folder with `execution-ca.pem` and `execution-ca-key.pem`, by which the embedded issuer mints; left out, it is `folder`.";
             execution_ca = table.optional("execution_ca", PathTo::Folder, meaning)?;
             identity
         });
+        let execution = root.table("execution", "Where execution identities come from.", execution::Keys::read);
         let grpc =
             root.table("grpc", "The API for agents and auditors.", |t| GrpcConfig::read(t, "\"127.0.0.1:7443\""));
         let http = root.table("http", "Metrics and health.", |t| HttpConfig::read(t, "\"127.0.0.1:7480\""));
         let store = root.table("store", "What the broker must not forget.", StoreConfig::read);
         let meaning = "An attribute authority whose certificates count; none, and no certificate does.";
         let authorities = root.tables("authorities", MAX_NAMED, meaning, AuthorityConfig::read);
-        let trust_bundles = trust_bundles(root);
+        let trust_bundles = bundles::files(root);
+        let bundle_endpoints = bundles::endpoints(root);
         let meaning = "What no certificate may exceed, however valid; left out, nothing is allowed.";
         let ceilings = root.table("ceilings", meaning, ceilings::read);
         let meaning = "A system that the broker can change.";
@@ -127,25 +131,30 @@ impl BrokerConfig {
         let log = root.table("log", "Logs, on standard error.", LogConfig::read);
         let telemetry = root.table("telemetry", TelemetryConfig::MEANING, TelemetryConfig::read);
         let (identity, authorities, targets, ceilings) = (identity?, authorities?, targets?, ceilings?);
-        let (trust_bundles, mut roles) = (trust_bundles?, roles?);
+        let (trust_bundles, bundle_endpoints, mut roles) = (trust_bundles?, bundle_endpoints?, roles?);
+        let execution = execution::join(root, execution?, execution_ca, &identity);
+        let known: BTreeSet<&TrustDomain> =
+            trust_bundles.keys().chain(bundle_endpoints.iter().map(|endpoint| &endpoint.trust_domain)).collect();
         let consistent = [
             once(root, "authorities", authorities.iter().map(|authority| &authority.id)),
             once(root, "targets", targets.iter().map(|target| &target.known.name)),
             ceilings_fit(root, &ceilings, &authorities, &targets),
-            bundles_suffice(root, &identity, &authorities, &targets, &trust_bundles),
+            once(root, "bundle_endpoints", bundle_endpoints.iter().map(|endpoint| &endpoint.trust_domain)),
+            bundles_suffice(root, &identity, &authorities, &targets, &known),
         ];
         roles.authorities = authorities.iter().map(|authority| authority.id.clone().into()).collect();
         if consistent.contains(&false) {
             return None;
         }
         Some(Self {
-            execution_ca: execution_ca.unwrap_or_else(|| identity.folder.clone()),
+            execution: execution?,
             identity,
             grpc: grpc?,
             http: http?,
             store: store?,
             authorities,
             trust_bundles,
+            bundle_endpoints,
             ceilings,
             targets,
             roles,
@@ -160,7 +169,7 @@ impl BrokerConfig {
     /// # Errors
     /// What is wrong with the first file that cannot be used.
     pub fn bundles(&self) -> Result<Vec<Bundle>, String> {
-        self.trust_bundles.iter().map(|(trust_domain, path)| read_bundle(trust_domain, path)).collect()
+        self.trust_bundles.iter().map(|(trust_domain, path)| bundles::read(trust_domain, path)).collect()
     }
 }
 
@@ -200,27 +209,6 @@ impl TargetConfig {
         let read_before = table.default("read_before", Boolean, "true", meaning);
         Some(Self { known: known?, exchange: exchange?, read_before: read_before? })
     }
-}
-
-fn trust_bundles(root: &mut Table<'_>) -> Option<BTreeMap<TrustDomain, PathBuf>> {
-    let meaning = "The CA certificates, in PEM, of this trust domain, where it is not the broker's own.";
-    let files = root.entries("trust_bundles", MAX_NAMED, kind::trust_domain(), PathTo::File, meaning)?;
-    if root.files() == Files::Check {
-        let faults: Vec<_> = files.iter().filter_map(|(domain, path)| read_bundle(domain, path).err()).collect();
-        for fault in &faults {
-            root.refuse::<()>("trust_bundles", fault, None);
-        }
-        if !faults.is_empty() {
-            return None;
-        }
-    }
-    Some(files.into_iter().collect())
-}
-
-fn read_bundle(trust_domain: &TrustDomain, path: &Path) -> Result<Bundle, String> {
-    let fault = |why: &dyn std::error::Error| format!("`{}` is no trust bundle: {}", path.display(), chain(why));
-    let text = std::fs::read_to_string(path).map_err(|error| fault(&error))?;
-    Bundle::from_pem(trust_domain, &text).map_err(|error| fault(&error))
 }
 
 /// Whether no name is there twice.
@@ -275,9 +263,10 @@ fn bundles_suffice(
     identity: &IdentityConfig,
     authorities: &[AuthorityConfig],
     targets: &[TargetConfig],
-    bundles: &BTreeMap<TrustDomain, PathBuf>,
+    bundles: &BTreeSet<&TrustDomain>,
 ) -> bool {
-    let Some(own) = (root.files() == Files::Check).then(|| folder::read(&identity.folder).ok()).flatten() else {
+    let folder = identity.folder().filter(|_| root.files() == Files::Check);
+    let Some(own) = folder.and_then(|folder| folder::read(folder).ok()) else {
         return true;
     };
     let mut sound = true;
@@ -285,7 +274,7 @@ fn bundles_suffice(
     let targets = targets.iter().filter_map(|target| Some(("targets", target.known.api.server_id()?)));
     for (list, id) in authorities.chain(targets) {
         let domain = id.trust_domain();
-        if own.bundle(domain).is_none() && !bundles.contains_key(domain) {
+        if own.bundle(domain).is_none() && !bundles.contains(domain) {
             let hint = "add the file with its CA certificates to `[trust_bundles]`";
             root.refuse::<()>(list, format_args!("there is no trust bundle for `{domain}`"), Some(hint));
             sound = false;

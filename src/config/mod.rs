@@ -34,7 +34,9 @@
 //! ```
 
 pub mod broker;
+mod bundles;
 mod ceilings;
+pub mod execution;
 pub mod kind;
 pub mod server;
 mod table;

@@ -5,16 +5,18 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::kind::{self, HostPort, Integer, OneOf, PathTo, SocketAddress};
+use super::kind::{self, HostPort, Id, Integer, OneOf, PathTo, SocketAddress};
 use super::{Files, Table};
 use crate::grpc::access::IdPattern;
-use crate::identity::folder;
+use crate::identity::workload::{Socket, WorkloadApi};
+use crate::identity::{Source, folder};
+use crate::telemetry::Causes;
 
 /// `[identity]`: who the process is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityConfig {
-    /// The folder with its SVID, key and bundle.
-    pub folder: PathBuf,
+    /// Where its identity comes from.
+    pub source: Source,
 }
 
 /// `[grpc]`: the API.
@@ -124,16 +126,73 @@ pub enum LogLevel {
 }
 
 impl IdentityConfig {
-    /// Reads `[identity]`. With [`Files::Check`] the folder must hold a usable identity.
+    /// Reads `[identity]`. With [`Files::Check`] a folder must hold a usable identity; an agent is not asked.
     pub fn read(table: &mut Table<'_>) -> Option<Self> {
-        let meaning = "The folder with the process's own `svid.pem`, `key.pem` and `bundle.pem`; it is read again when it changes.";
-        let folder = table.required("folder", PathTo::Folder, meaning)?;
-        if table.files() == Files::Check
-            && let Err(error) = folder::read(&folder)
-        {
-            return table.refuse("folder", format_args!("it holds no usable identity: {}", chain(&error)), None);
+        let sources = OneOf(&[("folder", true), ("workload-api", false)]);
+        let meaning =
+            "Where the process's own SVID and trust bundles come from: files in a folder, or the SPIFFE Workload API.";
+        let from_folder = table.default("source", sources, "\"folder\"", meaning);
+        let meaning = "The folder with the process's own `svid.pem`, `key.pem` and `bundle.pem`; it is read again when it changes. For the source `folder`, which must have it.";
+        let folder = table.optional("folder", PathTo::Folder, meaning);
+        let socket = kind::text::<Socket>("the address of a Unix socket, such as `unix:/run/spire/agent.sock`");
+        let meaning = "The socket of the SPIFFE Workload API. For the source `workload-api`, which must have it.";
+        let socket = table.optional("socket", socket, meaning);
+        let meaning = "The SPIFFE ID of the process, where the Workload API offers several; with one that it does not offer the process does not start.";
+        let id = table.optional("spiffe_id", Id, meaning);
+        let meaning = "The hint of the process's registration entry, where the Workload API offers several SVIDs.";
+        let hint = table.optional("hint", kind::text::<Hint>("a text of 1 to 256 visible characters"), meaning);
+        let (from_folder, folder, socket, id, hint) = (from_folder?, folder?, socket?, id?, hint?);
+        let (one, other) = if from_folder { ("folder", "workload-api") } else { ("workload-api", "folder") };
+        let foreign = match from_folder {
+            true => [("socket", socket.is_some()), ("spiffe_id", id.is_some()), ("hint", hint.is_some())],
+            false => [("folder", folder.is_some()), ("", false), ("", false)],
+        };
+        for (name, _) in foreign.iter().filter(|(_, there)| *there) {
+            table.refuse::<()>(name, format_args!("is for the source `{other}`, and the source is `{one}`"), None);
         }
-        Some(Self { folder })
+        if foreign.iter().any(|(_, there)| *there) {
+            return None;
+        }
+        match (from_folder, folder, socket) {
+            (true, Some(folder), _) => usable(table, &folder).then_some(Self { source: Source::Folder(folder) }),
+            (true, None, _) => table.refuse("folder", "is missing; expected the path of a folder", None),
+            (false, _, Some(socket)) => {
+                let hint = hint.map(|hint| hint.0);
+                Some(Self { source: Source::WorkloadApi(WorkloadApi { socket, id, hint }) })
+            }
+            (false, _, None) => table.refuse("socket", "is missing; expected the address of a Unix socket", None),
+        }
+    }
+
+    /// The folder, if it is one.
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.source {
+            Source::Folder(folder) => Some(folder),
+            Source::WorkloadApi(_) => None,
+        }
+    }
+}
+
+/// Whether the folder holds a usable identity, where files are looked at.
+fn usable(table: &Table<'_>, folder: &Path) -> bool {
+    if table.files() == Files::Check
+        && let Err(error) = folder::read(folder)
+    {
+        table.refuse::<()>("folder", format_args!("it holds no usable identity: {}", Causes(&error)), None);
+        return false;
+    }
+    true
+}
+
+/// The hint of a registration entry.
+struct Hint(String);
+
+impl std::str::FromStr for Hint {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let good = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
+        if good { Ok(Self(text.to_owned())) } else { Err(()) }
     }
 }
 
@@ -359,16 +418,4 @@ impl kind::Kind for Ids {
     fn read(&self, given: &kind::Given<'_>, faults: &mut kind::Faults) -> Option<IdPattern> {
         given.text().and_then(|text| text.parse().ok()).or_else(|| faults.unexpected(given, self.expects()))
     }
-}
-
-/// An error and its causes, on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -1,8 +1,12 @@
 use std::time::Duration;
 
 use super::broker::BrokerConfig;
+use super::execution::ExecutionConfig;
 use super::server::GrpcLimits;
 use super::*;
+use crate::identity::Source;
+use crate::identity::spire::SpireServer;
+use crate::identity::workload::WorkloadApi;
 
 const MINIMAL: &str = r#"
 [identity]
@@ -28,7 +32,8 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.grpc.listen.to_string(), "127.0.0.1:7443");
     assert_eq!(config.grpc.drain, Duration::from_secs(30));
     assert!(config.http.listen.ip().is_loopback());
-    assert_eq!(config.execution_ca, Path::new("dir/id"));
+    assert_eq!(config.identity.folder(), Some(Path::new("dir/id")));
+    assert_eq!(config.execution, ExecutionConfig::Embedded(PathBuf::from("dir/id")));
     assert_eq!(config.store.path, Path::new("dir/broker.db"));
     assert_eq!(config.roles, crate::grpc::access::Roles::default(), "nobody has a role");
     assert_eq!(config.ceilings, crate::ceiling::Ceilings::default(), "nothing is allowed");
@@ -81,6 +86,74 @@ format = "xml"
     ];
     let found = problems(text);
     assert_eq!(found.lines().collect::<Vec<_>>(), expected, "{found}");
+}
+
+#[test]
+fn identities_come_from_a_folder_or_from_spire() {
+    const STORE: &str = "store.path = \"b.db\"\nstore.record_key = \"k.pem\"\n";
+    const SOCKET: &str = "identity.source = \"workload-api\"\nidentity.socket = \"unix:/run/agent.sock\"\n";
+    const SERVER: &str =
+        "execution.server_address = \"spire:8081\"\nexecution.server_id = \"spiffe://example.org/spire/server\"\n";
+    let server = SpireServer {
+        address: "spire:8081".parse().unwrap(),
+        id: spiffe::SpiffeId::new("spiffe://example.org/spire/server").unwrap(),
+    };
+    let read = |more: &[&str]| broker(&format!("{STORE}{}", more.concat()));
+    let config = read(&[SOCKET, SERVER, "execution.issuer = \"spire-mint\"\nidentity.hint = \"internal\"\n"]).unwrap();
+    let socket = "unix:/run/agent.sock".parse().unwrap();
+    let expected = WorkloadApi { socket, id: None, hint: Some("internal".to_owned()) };
+    assert_eq!(config.identity.source, Source::WorkloadApi(expected));
+    assert_eq!(config.execution, ExecutionConfig::SpireMint(server.clone()));
+    let config = read(&[SOCKET, SERVER, "execution.issuer = \"spire-downstream\"\n"]).unwrap();
+    assert_eq!(config.execution, ExecutionConfig::SpireDownstream(server));
+    let config = read(&[SOCKET, "identity.execution_ca = \"ca\"\n"]).unwrap();
+    assert_eq!(config.execution, ExecutionConfig::Embedded(PathBuf::from("dir/ca")));
+
+    let (folder, mint) = ("identity.folder = \"id\"\n", "execution.issuer = \"spire-mint\"\n");
+    for (more, expected) in [
+        (&[SOCKET][..], "`execution`: the embedded issuer has no execution CA; name the folder"),
+        (&[SOCKET, SERVER], "`execution.server_address`: is for the issuers"),
+        (&[SOCKET, mint], "`execution.server_address`: is missing"),
+        (&[SOCKET, mint], "`execution.server_id`: is missing"),
+        (
+            &[SOCKET, SERVER, mint, folder],
+            "`identity.folder`: is for the source `folder`, and the source is `workload-api`",
+        ),
+        (&[folder, "identity.hint = \"a\"\n"], "`identity.hint`: is for the source `workload-api`"),
+        (&["identity.source = \"workload-api\"\n"], "`identity.socket`: is missing"),
+        (&["identity.source = \"agent\"\n"], "`identity.source`: expected `folder` or `workload-api`"),
+        (
+            &["identity.source = \"workload-api\"\nidentity.socket = \"a.sock\"\n"],
+            "`identity.socket`: expected the address",
+        ),
+        (&[SOCKET, "identity.hint = \"\"\n"], "`identity.hint`: expected a text of 1 to 256"),
+    ] {
+        let found = read(more).unwrap_err().to_string();
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
+}
+
+#[test]
+fn a_bundle_endpoint_is_authenticated_in_one_of_two_ways() {
+    let read = |more: &str| {
+        let url = "trust_domain = \"sab.org\"\nurl = \"https://sab.org/bundle\"";
+        broker(&format!("{MINIMAL}[[bundle_endpoints]]\n{url}\n{more}"))
+    };
+    let (web, spiffe) = ("profile = \"https_web\"\n", "profile = \"https_spiffe\"\n");
+    let (roots, id) = ("web_roots = \"roots.pem\"\n", "server_id = \"spiffe://sab.org/spire/server\"\n");
+    for good in [[web, roots], [spiffe, id]] {
+        assert_eq!(read(&good.concat()).unwrap().bundle_endpoints.len(), 1);
+    }
+    for (bad, expected) in [
+        (web.to_owned(), "`bundle_endpoints[0].web_roots`: is missing"),
+        (spiffe.to_owned(), "`bundle_endpoints[0].server_id`: is missing"),
+        ([web, roots, id].concat(), "`bundle_endpoints[0].server_id`: is for the profile `https_spiffe`"),
+        ([spiffe, roots, id].concat(), "`bundle_endpoints[0].web_roots`: is for the profile `https_web`"),
+        (roots.to_owned(), "`bundle_endpoints[0].profile`: is missing"),
+    ] {
+        let found = read(&bad).unwrap_err().to_string();
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use x509_cert::ext::pkix::BasicConstraints;
 
 use super::leaf::validity;
 use crate::attribute_certificate::{self, InvalidTrust, TrustBundle};
+use crate::record::TrustSource;
 use crate::timestamp::Timestamp;
 
 /// How many certificates a chain can have, the leaf included.
@@ -35,6 +36,7 @@ pub struct Bundle {
     trust: TrustBundle,
     anchors: Vec<Anchor>,
     certificates: Vec<Vec<u8>>,
+    source: TrustSource,
 }
 
 #[derive(Debug, Clone)]
@@ -69,7 +71,19 @@ impl Bundle {
     /// A certificate that cannot be read, which `TrustBundle` would have refused, anchors nothing.
     fn new(trust: TrustBundle, certificates: Vec<Vec<u8>>) -> Self {
         let anchors = certificates.iter().filter_map(|octets| Anchor::read(octets)).collect();
-        Self { trust, anchors, certificates }
+        Self { trust, anchors, certificates, source: TrustSource::Folder }
+    }
+
+    /// The same bundle, which came from elsewhere than the folder of the process's own identity.
+    #[must_use]
+    pub fn from_source(mut self, source: TrustSource) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// Where it came from.
+    pub const fn source(&self) -> TrustSource {
+        self.source
     }
 
     /// The trust domain whose bundle it is.

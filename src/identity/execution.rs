@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use futures::future::BoxFuture;
@@ -15,6 +16,7 @@ use spiffe::{SpiffeId, TrustDomain};
 use super::form::{Form, InvalidAudiences, JwtSvid, WrongForm};
 use super::leaf::Serial;
 use crate::decision::MutationId;
+use crate::digest::Digest;
 use crate::timestamp::Timestamp;
 
 /// How long before its minting an execution identity begins to be valid: clocks that are a little slow accept it.
@@ -91,6 +93,26 @@ pub enum MintError {
     /// The target asks for audiences that no JWT-SVID has.
     #[error("the target asks for a JWT-SVID that cannot be")]
     Audiences(#[source] InvalidAudiences),
+    /// The identity of this process has ended.
+    #[error("the broker's own SVID ended at {0}: mend its source")]
+    Own(Timestamp),
+    /// There is no execution CA yet, or it has ended.
+    #[error("there is no execution CA: {0}")]
+    NoCa(String),
+    /// The SPIRE server cannot be reached, or refuses.
+    #[error("the SPIRE server answers {code}: {detail}")]
+    Server {
+        /// The status, as gRPC names it.
+        code: tonic::Code,
+        /// What it says.
+        detail: String,
+    },
+    /// The SPIRE server does not answer.
+    #[error("the SPIRE server does not answer in {0} s")]
+    Silent(u64),
+    /// What the SPIRE server minted is not what was planned, and was thrown away.
+    #[error("the SPIRE server minted something else than was planned: {0}")]
+    Unplanned(String),
     /// The cryptographic library refused.
     #[error("the cryptographic library refused to make a key or a certificate")]
     Library,
@@ -194,7 +216,6 @@ impl ExecutionIdentity {
     }
 
     /// A JWT-SVID.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for issuers of JWT-SVIDs"))]
     pub(super) const fn jwt(plan: Plan, token: JwtSvid) -> Self {
         Self { plan, credential: Credential::Jwt(token) }
     }
@@ -246,6 +267,12 @@ impl ExecutionKey {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|_| MintError::Library)?;
         Ok(Self(Arc::new(key)))
     }
+
+    /// SHA-256 of the SubjectPublicKeyInfo.
+    pub(super) fn digest(&self) -> Result<Digest, MintError> {
+        let der: PublicKeyX509Der<'_> = self.0.public_key().as_der().map_err(|_| MintError::Library)?;
+        Ok(Digest::of(der.as_ref()))
+    }
 }
 
 /// The public half, for the certificate.
@@ -256,6 +283,14 @@ impl rcgen::PublicKeyData for ExecutionKey {
 
     fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
         &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+/// For the request that proves the possession of the key to whoever certifies it.
+impl rcgen::SigningKey for ExecutionKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let signature = self.0.sign(&SystemRandom::new(), message).map_err(|_| rcgen::Error::RemoteKeyError)?;
+        Ok(signature.as_ref().to_vec())
     }
 }
 

@@ -13,16 +13,25 @@
 //! | source | what it gives |
 //! |---|---|
 //! | [`folder`] | the identity of one process from a folder of its own, read again when it changes |
+//! | [`workload`] | the identity of one process from the SPIFFE Workload API, as the agent rotates it |
+//! | [`endpoint`] | the trust bundles of other trust domains from their SPIFFE bundle endpoints |
+//! | [`spire`] | execution identities that a SPIRE server mints, or that are minted below a CA that it signs |
 //! | [`embedded`] | a trust domain in a private directory: makes such folders, renews them, rotates its CAs |
 
+mod backoff;
 mod bundle;
+mod ca;
 pub mod embedded;
+pub mod endpoint;
 mod execution;
 mod files;
 pub mod folder;
 mod form;
 mod kept;
 mod leaf;
+mod source;
+pub mod spire;
+pub mod workload;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,6 +50,7 @@ pub(crate) use files::is_private;
 pub use form::{Form, InvalidAudiences, JwtSvid, MAX_AUDIENCE_OCTETS, MAX_AUDIENCES, WrongForm};
 pub use kept::{KeptKeyError, kept_key};
 pub use leaf::{InvalidLeaf, Leaf, Serial};
+pub use source::{Opened, Source, SourceError, WhileValid, join, open};
 
 /// The identity of this process as it is now: look at it for each use, and keep no copy.
 pub type Identities = watch::Receiver<Arc<Identity>>;
@@ -48,7 +58,7 @@ pub type Identities = watch::Receiver<Arc<Identity>>;
 /// An SVID, and the bundles by which those of others are verified.
 #[derive(Debug)]
 pub struct Identity {
-    svid: Svid,
+    svid: Arc<Svid>,
     bundles: BTreeMap<TrustDomain, Bundle>,
     execution: Option<Bundle>,
 }
@@ -80,7 +90,15 @@ impl Identity {
     /// An identity; of two bundles of one trust domain the later one counts.
     pub fn new(svid: Svid, bundles: impl IntoIterator<Item = Bundle>) -> Self {
         let bundles = bundles.into_iter().map(|bundle| (bundle.trust_domain().clone(), bundle)).collect();
-        Self { svid, bundles, execution: None }
+        Self { svid: Arc::new(svid), bundles, execution: None }
+    }
+
+    /// The same identity with bundles of other trust domains; its own ones stay.
+    #[must_use]
+    pub fn joined(&self, others: &[Bundle]) -> Self {
+        let others = others.iter().map(|bundle| (bundle.trust_domain().clone(), bundle.clone()));
+        let bundles = others.chain(self.bundles.clone()).collect();
+        Self { svid: Arc::clone(&self.svid), bundles, execution: self.execution.clone() }
     }
 
     /// The same identity, which knows the execution CAs: what they issued counts as issued by them only with the path of
@@ -92,12 +110,12 @@ impl Identity {
     }
 
     /// Who this process is.
-    pub const fn id(&self) -> &SpiffeId {
+    pub fn id(&self) -> &SpiffeId {
         &self.svid.leaf.id
     }
 
     /// The SVID.
-    pub const fn svid(&self) -> &Svid {
+    pub fn svid(&self) -> &Svid {
         &self.svid
     }
 

@@ -46,6 +46,8 @@ pub struct DecisionContext {
     pub presented: Presented,
     /// The digest of the trust bundle in which its path ended.
     pub bundle: Digest,
+    /// Where that bundle came from.
+    pub source: Option<TrustSource>,
     /// The canonical ceilings of the facts: [`media::CEILINGS`].
     pub ceilings: Artefact,
     /// The canonical epoch statement of the facts, if they have one: [`media::EPOCH`].
@@ -58,6 +60,32 @@ pub struct DecisionContext {
     pub grade: Option<Grade>,
     /// The W3C trace context of the request; what is longer than 128 octets is left out.
     pub trace: Option<String>,
+}
+
+/// Where a trust bundle came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TrustSource {
+    /// The folder with the broker's own identity.
+    Folder,
+    /// The SPIFFE Workload API: the broker's own trust domain, or one that it federates with.
+    WorkloadApi,
+    /// A file.
+    File,
+    /// A SPIFFE bundle endpoint.
+    BundleEndpoint,
+}
+
+impl TrustSource {
+    /// Its name in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Folder => "folder",
+            Self::WorkloadApi => "workload_api",
+            Self::File => "file",
+            Self::BundleEndpoint => "bundle_endpoint",
+        }
+    }
 }
 
 /// The execution identity that is about to be minted.
@@ -131,6 +159,9 @@ pub(super) struct CertifiedBy {
     pub(super) trust: Digest,
     /// The trust bundle in which the path ended.
     pub(super) bundle: Digest,
+    /// Where that bundle came from.
+    #[expect(dead_code, reason = "for the schema and the check of the form")]
+    pub(super) source: Option<TrustSource>,
 }
 
 /// An execution identity.
@@ -251,7 +282,7 @@ pub fn decision(facts: &Facts, decision: &Decision, context: DecisionContext) ->
     let body = members([
         ("facts", Some(inline(recorded.to_json(), media::FACTS, &mut artefacts)?)),
         ("decision", Some(inline(decision.to_json(), media::DECISION, &mut artefacts)?)),
-        ("certified", Some(certified(&context.presented, context.bundle))),
+        ("certified", Some(certified(&context.presented, context.bundle, context.source))),
         ("request", Some(Json::string(facts.request.digest()))),
         ("identity", context.identity.as_ref().map(PlannedIdentity::to_json)),
         ("grade", context.grade.map(|grade| Json::from(grade.as_str()))),
@@ -289,12 +320,14 @@ fn about(facts: &Facts, decision: &Decision) -> About {
     }
 }
 
-fn certified(presented: &Presented, bundle: Digest) -> Json {
-    Json::object([
-        ("certificate", Json::string(presented.certificate.digest())),
-        ("chain", presented.chain.iter().map(|artefact| Json::string(artefact.digest())).collect()),
-        ("trust", Json::string(presented.trust.digest())),
-        ("bundle", Json::string(bundle)),
+fn certified(presented: &Presented, bundle: Digest, source: Option<TrustSource>) -> Json {
+    let chain = presented.chain.iter().map(|artefact| Json::string(artefact.digest())).collect();
+    members([
+        ("certificate", Some(Json::string(presented.certificate.digest()))),
+        ("chain", Some(chain)),
+        ("trust", Some(Json::string(presented.trust.digest()))),
+        ("bundle", Some(Json::string(bundle))),
+        ("source", source.map(|source| Json::from(source.as_str()))),
     ])
 }
 

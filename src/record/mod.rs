@@ -36,7 +36,7 @@ mod verify;
 
 pub use about::{About, Decided};
 pub use body::json_schema;
-pub use decision::{DecisionContext, PlannedIdentity, Presented, RefusalParts, decision, refusal};
+pub use decision::{DecisionContext, PlannedIdentity, Presented, RefusalParts, TrustSource, decision, refusal};
 pub use draft::{Artefact, ArtefactRef, Draft, InvalidDraft, Subject};
 pub use dsse::{InvalidEnvelope, PAYLOAD_TYPE};
 pub use genesis::{Genesis, InvalidGenesis, KeyBinding, genesis};

@@ -1,7 +1,6 @@
 //! The authority's configuration.
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::config::server::{
 use crate::config::target::KnownTarget;
 use crate::config::{self, ConfigError, Files, KeyDoc, Table};
 use crate::grpc::access::Roles;
+use crate::telemetry::Causes;
 
 /// The most targets and brokers, and entries of a role.
 const MAX_NAMED: usize = 1024;
@@ -134,8 +134,12 @@ impl SabConfig {
             return None;
         }
         roles.brokers = brokers.iter().cloned().map(Into::into).collect();
+        let Some(authority) = authority?.or_else(|| identity.folder().map(Path::to_owned)) else {
+            let problem = "is missing, and the identity has no folder whose key could sign certificates";
+            return root.refuse("authority", problem, Some("name a folder in `authority.folder`"));
+        };
         Some(Self {
-            authority: authority?.unwrap_or_else(|| identity.folder.clone()),
+            authority,
             identity,
             grpc: grpc?,
             http: http?,
@@ -194,7 +198,7 @@ fn read_authority(table: &mut Table<'_>) -> Option<Option<PathBuf>> {
     if let Some(folder) = folder.as_deref().filter(|_| table.files() == Files::Check)
         && let Err(error) = Authority::in_folder(folder)
     {
-        return table.refuse("folder", format_args!("it holds no authority: {}", chain(&error)), None);
+        return table.refuse("folder", format_args!("it holds no authority: {}", Causes(&error)), None);
     }
     Some(folder)
 }
@@ -208,7 +212,7 @@ fn read_policies(table: &mut Table<'_>, check: bool) -> Option<PathBuf> {
     let faults = match PolicyFiles::read(&folder).map(|files| files.load()) {
         Ok(Ok(_)) => return Some(folder),
         Ok(Err(faults)) => faults.iter().map(ToString::to_string).collect(),
-        Err(error) => vec![chain(&error)],
+        Err(error) => vec![Causes(&error).to_string()],
     };
     for fault in faults {
         table.refuse::<()>("folder", fault, Some("`sab policy check` looks at policies alone"));
@@ -270,15 +274,4 @@ fn consistent(root: &Table<'_>, targets: &[TargetConfig], brokers: &BTreeSet<Spi
         root.refuse::<()>("targets", fault, None);
     }
     faults.is_empty()
-}
-
-/// An error and its causes, on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = std::fmt::write(&mut text, format_args!(": {}", &cause as &dyn Display));
-        source = cause.source();
-    }
-    text
 }

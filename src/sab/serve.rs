@@ -12,20 +12,20 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use super::airlock::{Airlock, KnownTarget};
-use super::authority::{Authority, read_key};
-use super::config::{SabConfig, chain};
+use super::authority::Authority;
+use super::config::SabConfig;
 use super::epochs::Epochs;
 use super::ledger::Ledger;
 use super::metrics::SabMetrics;
 use super::policy::{Fault, PolicyFiles};
 use super::proposal::Proposal;
 use super::services::{EpochStream, Proposals, Revocations};
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::config::target::Api;
 use crate::contract::TargetName;
 use crate::grpc::serve::{Drained, Parts, Server};
 use crate::http;
-use crate::identity::{Identities, folder, kept_key};
+use crate::identity::{Identities, Opened, folder, kept_key, open};
 use crate::proto::sab::v1::epoch_service_server::EpochServiceServer;
 use crate::proto::sab::v1::proposal_service_server::ProposalServiceServer;
 use crate::proto::sab::v1::revocation_service_server::RevocationServiceServer;
@@ -73,6 +73,7 @@ impl<T, E: Into<Box<dyn Error + Send + Sync>>> What<T> for Result<T, E> {
 /// An authority that listens, and serves once it is run.
 pub struct Sab {
     config: SabConfig,
+    identity: Opened,
     server: Server,
     http: http::Server,
     airlock: Arc<Airlock<Sqlite>>,
@@ -92,7 +93,8 @@ impl Sab {
     /// # Errors
     /// Something cannot be opened, or a port cannot be listened on.
     pub async fn start(config: SabConfig) -> Result<Self, SabError> {
-        let identities = folder::open(&config.identity.folder).await.what("the authority has no identity")?;
+        let identity = open(&config.identity.source).await.what("the authority has no identity")?;
+        let identities = identity.identities.clone();
         let authority = authority(&config.authority).await?;
         let store = Arc::new(open_store(&config, &identities).await?);
         // After the store, whose lock says that this process is the only one.
@@ -112,7 +114,8 @@ impl Sab {
         let server = Server::bind(&config.grpc, &identities).await.what("the API cannot listen")?;
         let http = http::Server::bind(config.http.listen).await.what("metrics and health cannot listen")?;
         let airlock = Arc::new(airlock);
-        let sab = Self { config, server, http, airlock, epochs, ledger, store, registry, metrics, grpc_metrics };
+        let sab =
+            Self { config, identity, server, http, airlock, epochs, ledger, store, registry, metrics, grpc_metrics };
         sab.gauges();
         Ok(sab)
     }
@@ -158,6 +161,7 @@ impl Sab {
                 }
             }
         });
+        let reporting = tokio::spawn(self.identity.report(health.clone(), Clock::system()));
         let http = self.http.serve(Arc::new(self.registry), health.clone(), ended.clone().cancelled_owned());
         let http = tokio::spawn(http);
         let proposals = ProposalServiceServer::new(Proposals::new(Arc::clone(&self.airlock), self.metrics.clone()))
@@ -178,6 +182,7 @@ impl Sab {
         log!(Serving, grpc = %self.server.address(), version = env!("CARGO_PKG_VERSION"), "the authority serves");
         let served = self.server.serve(parts, shutdown).await.what("the API ended");
         ended.cancel();
+        reporting.abort();
         background.await.what("the background task ended")?;
         http.await.what("metrics and health ended")?.what("metrics and health ended")?;
         self.store.close().await;
@@ -307,8 +312,8 @@ async fn open_store(config: &SabConfig, identities: &Identities) -> Result<Sqlit
             key: public,
             time: clock::now().what("the clock cannot be used")?,
         };
-        let own = read_key(&config.identity.folder.join("key.pem")).what("the identity's key cannot be used")?;
-        let proof = own.sign(&binding.to_be_signed()).what("the identity's key did not sign")?;
+        let proof = identity.svid().sign(&binding.to_be_signed()).ok_or("its kind is not known");
+        let proof = proof.what("the identity's key did not sign")?;
         let chain = identity.svid().chain().iter().map(|der| der.to_vec()).collect();
         let draft = genesis(binding, chain, &proof).what("the log of records cannot be begun")?;
         store.append(draft).await.what("the log of records cannot be begun")?;
@@ -319,6 +324,6 @@ async fn open_store(config: &SabConfig, identities: &Identities) -> Result<Sqlit
 impl SabError {
     /// The error and its causes, on one line.
     pub fn chain(&self) -> String {
-        chain(self)
+        Causes(self).to_string()
     }
 }

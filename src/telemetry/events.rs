@@ -73,11 +73,17 @@ events! {
         "A handshake failed: no certificate, one that no bundle vouches for, or no TLS 1.3."
         "If the peer should be let in, look at its SVID and at the trust bundle.";
     IdentityRead "identity_read" INFO
-        "Identity files changed, and are in use."
+        "Identity files changed, or the Workload API gave an SVID or bundles, and they are in use."
         "Nothing.";
     IdentityUnusable "identity_unusable" ERROR
         "Identity files changed, and cannot be used; those of before stay in use."
         "Mend the files before the certificate in use ends: `seb_certificate_remaining_seconds`.";
+    WorkloadApiDown "workload_api_down" WARN
+        "The Workload API gives nothing, or what it gave cannot be used; identity and bundles of before stay in use."
+        "Mend the SPIRE agent, or the registration entry, before the SVID ends: `seb_certificate_remaining_seconds`.";
+    BundleNotFetched "bundle_not_fetched" WARN
+        "The bundle of another trust domain could not be fetched; the last one is in use for a while."
+        "If it lasts, look at the endpoint and the network to it.";
     IdentityRenewed "identity_renewed" INFO
         "An SVID of the embedded trust domain was renewed."
         "Nothing.";
@@ -94,6 +100,12 @@ events! {
         "Spans are sent to the collector again."
         "Nothing.";
     // -- the broker
+    ExecutionCaSigned "execution_ca_signed" INFO
+        "The SPIRE server signed the intermediate CA by which execution identities are minted."
+        "Nothing.";
+    ExecutionCaNotSigned "execution_ca_not_signed" WARN
+        "The SPIRE server did not sign the intermediate CA; it is asked again."
+        "Mend what `error` names before the one in use ends: without one nothing is executed.";
     StoreFailing "store_failing" ERROR
         "Nothing can be recorded, so nothing is executed; `/readyz` says so too."
         "Mend what `reason` names; the broker goes on by itself unless the store has stopped.";
@@ -101,8 +113,8 @@ events! {
         "The trust bundles changed, and are in force."
         "Nothing, if somebody changed them.";
     TrustUnreadable "trust_unreadable" ERROR
-        "A trust bundle cannot be read; the last ones stay in force."
-        "Mend the file that `error` names.";
+        "A trust bundle cannot be read or used; the last ones stay in force, but for a federated one, which is left out."
+        "Mend what `error` names.";
     EpochStreamEnded "epoch_stream_ended" WARN
         "The epoch stream of an authority ended; it is opened again, and everything under it is denied once knowledge is stale."
         "If it lasts, look at the authority, and at the network to it.";

@@ -28,7 +28,8 @@ pub struct Health(watch::Sender<State>);
 #[derive(Debug)]
 struct State {
     parts: BTreeMap<&'static str, String>,
-    limits: BTreeMap<&'static str, String>,
+    /// What keeps it from some of its work, or will keep it from all of it, and does not yet.
+    limits: BTreeMap<Cow<'static, str>, String>,
     /// Every authority that is followed; why nothing under it can be done, if it cannot.
     authorities: BTreeMap<SpiffeId, Option<String>>,
 }
@@ -84,12 +85,14 @@ impl Health {
         self.0.send_if_modified(|state| part != DRAINING && part != STOPPED && state.parts.remove(part).is_some());
     }
 
-    /// A part of the process can do some of its work only, for this reason, or all of it: it is ready either way.
-    pub fn limit(&self, part: &'static str, reason: Option<&str>) {
+    /// A part of the process can do only some of its work, or all of it only for a while, for this reason; or nothing is
+    /// wrong with it any more. It is told, and the process is ready either way.
+    pub fn limit(&self, part: impl Into<Cow<'static, str>>, reason: Option<&str>) {
+        let part = part.into();
         self.0.send_if_modified(|state| {
             let before = match reason {
-                Some(reason) => state.limits.insert(part, reason.to_owned()),
-                None => state.limits.remove(part),
+                Some(reason) => state.limits.insert(part.clone(), reason.to_owned()),
+                None => state.limits.remove(&part),
             };
             before.as_deref() != reason
         });
@@ -119,12 +122,14 @@ impl Health {
     /// Whether the process is ready, and what stands in the way, both of one moment.
     pub fn report(&self) -> (bool, Vec<Impediment>) {
         let state = self.0.borrow();
-        let parts = state.parts.iter().chain(&state.limits).map(|(part, reason)| (Cow::Borrowed(*part), reason));
+        let parts = state.parts.iter().map(|(part, reason)| (Cow::Borrowed(*part), reason));
+        let limits = state.limits.iter().map(|(part, reason)| (part.clone(), reason));
         let authorities = state.authorities.iter().filter_map(|(authority, reason)| {
             let reason = reason.as_ref()?;
             Some((Cow::Owned(format!("epochs of {authority}")), reason))
         });
-        let all = parts.chain(authorities).map(|(part, reason)| Impediment { part, reason: reason.clone() });
+        let all =
+            parts.chain(limits).chain(authorities).map(|(part, reason)| Impediment { part, reason: reason.clone() });
         (state.is_ready(), all.collect())
     }
 

@@ -218,6 +218,8 @@ pub struct BrokerMetrics {
     pub store_writable: Gauge,
     /// The number of the newest record.
     pub log_head: Gauge,
+    /// Whether the source of the broker's identity is reached.
+    pub identity_source_up: Gauge,
     certificate_seconds: Family<CertificateLabels, Gauge>,
 }
 
@@ -274,6 +276,12 @@ impl BrokerMetrics {
                 Gauge::default(),
             ),
             log_head: registry.add("log_head", &[], "The number of the newest record.", Gauge::default()),
+            identity_source_up: registry.add(
+                "identity_source_up",
+                &[],
+                "1 while the source of the broker's identity is reached and its last update is in use, 0 otherwise.",
+                Gauge::default(),
+            ),
             certificate_seconds: registry.add(
                 "certificate_remaining_seconds",
                 &["certificate"],

@@ -1,4 +1,5 @@
-//! Mutual TLS between SPIFFE identities, and nothing else.
+//! Mutual TLS between SPIFFE identities, and nothing else; but for bundle endpoints of the web PKI
+//! ([`web_client_config`]), which say whom to believe elsewhere.
 //!
 //! What must be true:
 //!
@@ -20,7 +21,7 @@ use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, ServerName};
 use spiffe::SpiffeId;
 
@@ -202,6 +203,25 @@ pub fn named_client_config(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// The configuration of a client without an identity, which accepts servers by their names under these web PKI roots.
+///
+/// # Errors
+/// If the cryptographic library lacks TLS 1.3.
+pub fn web_client_config<'r>(
+    roots: impl IntoIterator<Item = CertificateDer<'r>>,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut store = RootCertStore::empty();
+    // Of a system's roots some may be of kinds that are not known here; they anchor nothing.
+    store.add_parsable_certificates(roots);
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![HTTP11.to_vec()];
+    config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 

@@ -152,6 +152,7 @@ impl World {
                 trust: self.trust_artefact.clone(),
             },
             bundle,
+            source: Some(record::TrustSource::File),
             ceilings: artefact(media::CEILINGS, self.ceilings.to_canonical().as_bytes()),
             statement: Some(artefact(media::EPOCH, self.statement.to_canonical().as_bytes())),
             body: None,

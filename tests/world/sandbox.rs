@@ -1,6 +1,6 @@
 //! The sandbox as the production system of a test, and its audit log.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::{Method, Request, StatusCode};
@@ -35,16 +35,20 @@ impl Drop for Production {
 
 impl Production {
     pub async fn start(directory: &TempDir) -> Self {
-        let audit = directory.path().join("audit.jsonl");
+        let own = identities(directory, "sandbox").await;
+        let (operator, auditor) = (identities(directory, "operator").await, identities(directory, "sab").await);
+        Self::serve(directory.path(), own, operator, auditor).await
+    }
+
+    /// One with these identities, whose audit log is in `folder`.
+    pub async fn serve(folder: &Path, own: Identities, operator: Identities, auditor: Identities) -> Self {
+        let audit = folder.join("audit.jsonl");
         let server = Server::open(&audit, [id("seb"), id("sab")], [id("operator")], true).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let own = identities(directory, "sandbox").await;
         let incoming = tls::incoming(listener, own, PROTOCOLS, Limits::default()).unwrap();
         let address = incoming.local_addr().to_string();
         let shutdown = CancellationToken::new();
         tokio::spawn(serve(Arc::new(server), incoming, shutdown.clone()));
-        let operator = identities(directory, "operator").await;
-        let auditor = identities(directory, "sab").await;
         Self { address, audit, operator, auditor, shutdown }
     }
 

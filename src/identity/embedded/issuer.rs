@@ -4,12 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
-use super::ca::{Ca, CaError};
 use crate::clock;
 use crate::decision::MutationId;
+use crate::identity::ca::{Ca, CaError};
 use crate::identity::execution::{ExecutionIdentity, ExecutionKey, Issuer, MintError, Plan};
 use crate::identity::folder::{self, CA, CA_KEY, FolderError, paths, read_chain};
 use crate::identity::leaf::Serial;
@@ -61,7 +60,7 @@ fn read(folder: &Path) -> Result<Ca, IssuerError> {
 impl Issuer for EmbeddedIssuer {
     fn plan(&self, mutation: &MutationId, form: Form, now: Timestamp, not_after: Timestamp) -> Result<Plan, MintError> {
         if form != Form::X509 {
-            let mend = "let a SPIRE server mint it, or take a target that takes certificates";
+            let mend = "configure `execution.issuer` as `spire-mint` or `spire-downstream`";
             return Err(MintError::Form { issuer: "the embedded execution CA", form: form.name(), mend });
         }
         let ca = self.ca();
@@ -77,8 +76,8 @@ impl Issuer for EmbeddedIssuer {
         Box::pin(async move {
             let ca = self.ca();
             let key = ExecutionKey::generate()?;
-            let chain = [ca.mint(&plan, &key)?, ca.certificate().to_vec()];
-            Ok(ExecutionIdentity::x509(plan, chain.map(CertificateDer::from).to_vec(), key))
+            let chain = ca.chain(ca.mint(&plan, &key)?);
+            Ok(ExecutionIdentity::x509(plan, chain, key))
         })
     }
 

@@ -18,7 +18,6 @@
 //! out of every bundle. Each step is one rename, so that a crash leaves the state before it or after it, and [`Domain::renew`]
 //! brings every folder to the state there is.
 
-mod ca;
 mod issuer;
 
 use std::fs::{self, File};
@@ -30,10 +29,10 @@ use der::pem;
 use serde::{Deserialize, Serialize};
 use spiffe::{SpiffeId, TrustDomain};
 
-use self::ca::Ca;
-pub use self::ca::CaError;
 pub use self::issuer::{EmbeddedIssuer, IssuerError};
 use super::Bundle;
+pub use super::ca::CaError;
+use super::ca::{self, Ca};
 use super::execution::EXECUTION_PATH;
 use super::files::{self, FileError};
 use super::folder::{self, FolderError, read_chain};

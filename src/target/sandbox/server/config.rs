@@ -9,6 +9,8 @@ use serde::Deserialize;
 use spiffe::SpiffeId;
 
 use crate::contract::{Json, SandboxResource};
+use crate::identity::Source;
+use crate::identity::workload::{Socket, WorkloadApi};
 use crate::spiffe_id::Text;
 
 /// The longest configuration file, in octets.
@@ -21,7 +23,12 @@ pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The folder with the identity of the sandbox, and with the bundle of the execution CAs.
-    pub identity: PathBuf,
+    identity: Option<PathBuf>,
+    /// The socket of the SPIFFE Workload API, in place of the folder: `unix:` and a path. What the trust domain's own
+    /// authority issued below the path of execution identities counts as one.
+    workload_api: Option<Socket>,
+    /// The SPIFFE ID of the sandbox, where the Workload API offers several.
+    spiffe_id: Option<Text>,
     /// The audit log; it is created if it is not there, and holds the state.
     pub audit: PathBuf,
     /// The SPIFFE IDs that may read: broker and authority.
@@ -69,7 +76,7 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(failed)?;
         let mut config = Self::parse(&text).map_err(|source| ConfigError::Form { path: path.to_owned(), source })?;
         let base = path.parent().unwrap_or(Path::new(""));
-        for path in [&mut config.identity, &mut config.audit] {
+        for path in config.identity.iter_mut().chain([&mut config.audit]) {
             *path = base.join(&path);
         }
         Ok(config)
@@ -81,6 +88,18 @@ impl Config {
     /// Where it is not what it should be.
     pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)
+    }
+
+    /// Where the identity of the sandbox comes from; `None` if it says neither or both.
+    pub fn source(&self) -> Option<Source> {
+        match (&self.identity, &self.workload_api) {
+            (Some(folder), None) => Some(Source::Folder(folder.clone())),
+            (None, Some(socket)) => {
+                let id = self.spiffe_id.as_ref().map(|id| id.0.clone());
+                Some(Source::WorkloadApi(WorkloadApi { socket: socket.clone(), id, hint: None }))
+            }
+            _ => None,
+        }
     }
 
     /// Who may read.

@@ -1,4 +1,5 @@
-//! A CA of the embedded trust domain: its certificate, its key, and issuing by them.
+//! A CA that this process holds: its certificate, its key, and issuing by them. Those of the embedded trust domain, and
+//! the intermediate that a SPIRE server signs for a broker.
 
 use std::fmt;
 use std::time::Duration;
@@ -53,13 +54,15 @@ pub enum CaError {
 /// A CA.
 pub(super) struct Ca {
     trust_domain: TrustDomain,
-    certificate: Vec<u8>,
+    /// Its own certificate, and those between it and the trust bundle.
+    chain: Vec<Vec<u8>>,
+    not_before: Timestamp,
     not_after: Timestamp,
     issuer: rcgen::Issuer<'static, CaKey>,
 }
 
 /// The key of a CA: P-256.
-struct CaKey {
+pub(super) struct CaKey {
     key: SigningKey,
     point: Vec<u8>,
 }
@@ -67,58 +70,57 @@ struct CaKey {
 impl Ca {
     /// A fresh root of `trust_domain`, valid from `now`.
     pub(super) fn root(trust_domain: &TrustDomain, now: Timestamp) -> Result<Self, CaError> {
-        let key = CaKey::new(SigningKey::generate(SignatureAlgorithm::EcdsaP256Sha256).map_err(CaError::Key)?)?;
+        let key = CaKey::generate()?;
         let params = ca_params(trust_domain, "root CA", 1, now, now.saturating_add(CA_LIFE))?;
         let certificate = params.self_signed(&key).map_err(CaError::Issue)?;
-        Self::new(certificate.der().to_vec(), key)
+        Self::new(vec![certificate.der().to_vec()], key)
     }
 
     /// A fresh execution CA below this root.
     pub(super) fn execution(&self, now: Timestamp) -> Result<Self, CaError> {
-        let key = CaKey::new(SigningKey::generate(SignatureAlgorithm::EcdsaP256Sha256).map_err(CaError::Key)?)?;
+        let key = CaKey::generate()?;
         let params = ca_params(&self.trust_domain, "execution CA", 0, now, self.not_after)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(CaError::Issue)?;
-        Self::new(certificate.der().to_vec(), key)
+        Self::new(vec![certificate.der().to_vec()], key)
     }
 
     /// The CA with this certificate and this key.
     pub(super) fn load(certificate: Vec<u8>, key: &str, now: Timestamp) -> Result<Self, CaError> {
         let key = CaKey::new(SigningKey::from_pkcs8_pem(key).map_err(CaError::Key)?)?;
-        let ca = Self::new(certificate, key)?;
-        ca.check(now)?;
+        let ca = Self::new(vec![certificate], key)?;
+        let bundle = Bundle::from_der(&ca.trust_domain, &ca.chain);
+        ca.check(&bundle.map_err(|error| CaError::Certificate(error.to_string()))?, now)?;
         Ok(ca)
     }
 
-    fn new(certificate: Vec<u8>, key: CaKey) -> Result<Self, CaError> {
-        let unusable = CaError::Certificate;
-        let parsed = Certificate::from_der(&certificate).map_err(|error| unusable(error.to_string()))?;
-        let subject = parsed.tbs_certificate().subject();
-        let name = subject.iter_rdn().flat_map(|rdn| rdn.iter()).find(|it| it.oid == const_oid::db::rfc4519::CN);
-        let name = name.and_then(|it| std::str::from_utf8(it.value.value()).ok()).map(str::to_owned);
-        let name = name.ok_or_else(|| unusable("it has no common name".to_owned()))?;
-        let (_, not_after) = validity(&parsed).map_err(unusable)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = subject_of(&name);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        Ok(Self {
-            trust_domain: trust_domain_of(&parsed)?,
-            certificate,
-            not_after,
-            issuer: rcgen::Issuer::new(params, key),
-        })
+    /// The CA with this chain, its own certificate first, which somebody else signed over `key`: what it issues verifies
+    /// by `bundle`.
+    pub(super) fn signed(chain: Vec<Vec<u8>>, key: CaKey, bundle: &Bundle, now: Timestamp) -> Result<Self, CaError> {
+        let ca = Self::new(chain, key)?;
+        ca.check(bundle, now)?;
+        Ok(ca)
     }
 
-    /// Whether what it issues verifies against its certificate: its name and its key are those of the certificate.
-    fn check(&self, now: Timestamp) -> Result<(), CaError> {
-        let unusable = |problem: String| CaError::Certificate(problem);
-        let bundle = Bundle::from_der(&self.trust_domain, std::slice::from_ref(&self.certificate))
+    fn new(chain: Vec<Vec<u8>>, key: CaKey) -> Result<Self, CaError> {
+        let unusable = CaError::Certificate;
+        let certificate = chain.first().ok_or_else(|| unusable("there is none".to_owned()))?;
+        let parsed = Certificate::from_der(certificate).map_err(|error| unusable(error.to_string()))?;
+        let (not_before, not_after) = validity(&parsed).map_err(unusable)?;
+        let issuer = rcgen::Issuer::from_ca_cert_der(&CertificateDer::from(certificate.as_slice()), key)
             .map_err(|error| unusable(error.to_string()))?;
+        Ok(Self { trust_domain: trust_domain_of(&parsed)?, chain, not_before, not_after, issuer })
+    }
+
+    /// Whether what it issues verifies: its name and its key are those of the certificate, and a path leads to `bundle`.
+    fn check(&self, bundle: &Bundle, now: Timestamp) -> Result<(), CaError> {
+        let unusable = |problem: String| CaError::Certificate(problem);
         let key = SigningKey::generate(SignatureAlgorithm::EcdsaP256Sha256).map_err(CaError::Key)?;
         let id = SpiffeId::new(format!("{}/check", self.trust_domain.id_string()))
             .map_err(|error| unusable(error.to_string()))?;
         let leaf = CertificateDer::from(self.issue(&id, &key, now, now)?);
+        let above: Vec<_> = self.chain.iter().map(|octets| CertificateDer::from(octets.as_slice())).collect();
         bundle
-            .verify(&leaf, &[], now, webpki::KeyUsage::client_auth())
+            .verify(&leaf, &above, now, webpki::KeyUsage::client_auth())
             .map_err(|error| unusable(format!("what it issues does not verify: {error}")))
     }
 
@@ -129,7 +131,17 @@ impl Ca {
 
     /// The certificate in DER.
     pub(super) fn certificate(&self) -> &[u8] {
-        &self.certificate
+        self.chain.first().map_or(&[], Vec::as_slice)
+    }
+
+    /// The chain of what it issued: `leaf`, its own certificate, and those above.
+    pub(super) fn chain(&self, leaf: Vec<u8>) -> Vec<CertificateDer<'static>> {
+        std::iter::once(&leaf).chain(&self.chain).map(|octets| CertificateDer::from(octets.clone())).collect()
+    }
+
+    /// The first second of its validity.
+    pub(super) const fn not_before(&self) -> Timestamp {
+        self.not_before
     }
 
     /// The last second of its validity.
@@ -184,6 +196,15 @@ impl fmt::Debug for Ca {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ca").field("trust_domain", &self.trust_domain).finish_non_exhaustive()
     }
+}
+
+/// A certificate signing request (PKCS#10, DER) for the certificate of an execution identity over `key`.
+pub(super) fn execution_request(plan: &Plan, key: &ExecutionKey) -> Result<Vec<u8>, MintError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject_of(plan.mutation().as_str());
+    let uri = plan.id().to_string().as_str().try_into().map_err(|_| MintError::Library)?;
+    params.subject_alt_names = vec![SanType::URI(uri)];
+    Ok(params.serialize_request(key).map_err(|_| MintError::Library)?.der().to_vec())
 }
 
 fn ca_params(
@@ -271,6 +292,20 @@ fn point(key: &SigningKey) -> Result<Vec<u8>, CaError> {
 }
 
 impl CaKey {
+    /// A fresh key.
+    pub(super) fn generate() -> Result<Self, CaError> {
+        Self::new(SigningKey::generate(SignatureAlgorithm::EcdsaP256Sha256).map_err(CaError::Key)?)
+    }
+
+    /// A certificate signing request (PKCS#10, DER) for a CA of `trust_domain` with this key.
+    pub(super) fn request(&self, trust_domain: &TrustDomain) -> Result<Vec<u8>, CaError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        let uri = trust_domain.id_string().as_str().try_into().map_err(CaError::Issue)?;
+        params.subject_alt_names = vec![SanType::URI(uri)];
+        Ok(params.serialize_request(self).map_err(CaError::Issue)?.der().to_vec())
+    }
+
     fn new(key: SigningKey) -> Result<Self, CaError> {
         Ok(Self { point: point(&key)?, key })
     }
