@@ -13,7 +13,7 @@ use crate::testbed::spire::{Options, Spire};
 use crate::testbed::{Folder, PATIENCE};
 use crate::world::id;
 
-#[expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated code")]
+#[expect(clippy::allow_attributes_without_reason, reason = "generated code")]
 mod api {
     pub mod types {
         tonic::include_proto!("spire.api.types");
