@@ -84,7 +84,7 @@ pub async fn before(cluster: &Kubernetes) {
         ("api/v1/namespaces/shop/pods", pod("checkout-a", "default")),
         (
             "apis/rbac.authorization.k8s.io/v1/namespaces/shop/rolebindings",
-            binding("mallory-edits", "edit", json!({ "kind": "User", "name": "mallory" })),
+            binding("mallory-edits", "system:aggregate-to-edit", json!({ "kind": "User", "name": "mallory" })),
         ),
         // As the API server's node is allowed to do for its pods, where the node authorizer runs.
         (

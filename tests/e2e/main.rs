@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 #[path = "../boundary/chart.rs"]
+#[expect(dead_code, reason = "the values of the boundary's tests are not used here")]
 mod chart;
 #[cfg(test)]
 mod install;
@@ -14,6 +15,8 @@ mod testbed;
 #[cfg(test)]
 mod world;
 
+#[cfg(test)]
+mod examples;
 #[cfg(test)]
 mod exchanges;
 #[cfg(test)]
