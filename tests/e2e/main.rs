@@ -16,6 +16,8 @@ mod testbed;
 mod world;
 
 #[cfg(test)]
+mod dev_cluster;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod exchanges;

@@ -24,13 +24,15 @@ pub struct Options {
     pub exchange: &'static str,
     /// Whether values and policies are those of `examples/kubernetes`, and nothing else; every verb is permitted if not.
     pub examples: bool,
+    /// Whether the cluster's own controllers run.
+    pub controllers: bool,
     /// How long the SVIDs of broker and authority live.
     pub svid_seconds: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { exchange: "jwt-svid", examples: false, svid_seconds: 3600 }
+        Self { exchange: "jwt-svid", examples: false, controllers: false, svid_seconds: 3600 }
     }
 }
 
@@ -70,7 +72,8 @@ impl World {
             let path = folder.join("control-plane/authentication.yaml");
             arguments.push(format!("--authentication-config={}", path.display()));
         }
-        let cluster = kubernetes::Options { arguments, ..kubernetes::Options::default() };
+        let controllers = options.controllers;
+        let cluster = kubernetes::Options { arguments, controllers, ..kubernetes::Options::default() };
         let cluster = Kubernetes::start(&folder, cluster).await;
         let wire = Wire::to(&cluster.address).await;
         install::before(&cluster).await;
@@ -88,8 +91,9 @@ impl World {
         let policies = if options.examples { "examples.cedar" } else { "all.cedar" };
         install::write(&folder, &format!("sab-policies/{policies}"), &chart::file(&rendered, policies));
         spire.mint_folder("sab", "12h", &folder.join("sab-authority")).await;
-        for agent in ["deployer", "responder"] {
-            spire.mint_folder(&format!("agent/{agent}"), "12h", &folder.join(agent)).await;
+        for person in ["agent/deployer", "agent/responder", "operator"] {
+            let name = person.trim_start_matches("agent/");
+            spire.mint_folder(person, "12h", &folder.join(name)).await;
         }
         let start = |name, binary: &str, words: &[&str], home: &str| {
             Process::start(name, Path::new(binary), words, &folder.join(home))
