@@ -186,6 +186,10 @@ impl Cluster {
     pub(crate) async fn deployment(&self) -> anyhow::Result<Deployment> {
         let name = format!("load-{}", self.objects.fetch_add(1, Ordering::Relaxed));
         self.kubernetes.deployment(&name, 3).await;
+        // An annotation is added by another operation where there is none yet: both sides shall do the same.
+        let annotated = json!({ "metadata": { "annotations": { "owner": "load" } } });
+        let (status, answer) = self.kubernetes.admin.patch(&format!("{DEPLOYMENTS}/{name}"), MERGE, &annotated).await;
+        ensure!(status == StatusCode::OK, "{answer}");
         self.seen(&mut self.direct().await?, name).await
     }
 
