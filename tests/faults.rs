@@ -168,6 +168,9 @@ mod tests {
             }
             assert!(one.repeated != two.repeated && one.mutation_id == two.mutation_id, "{one:?} {two:?}");
             broker.clients.settled(&one.mutation_id).await;
+            // Who only has the certificate is not told what came of it, either.
+            let stranger = execute(&broker.clients.other, &ask).await.unwrap_err();
+            assert_eq!(reason(&stranger), "wrong_holder");
         }
         assert_eq!(world.production.applied().len(), 4);
         broker.stop().await;
