@@ -167,6 +167,10 @@ impl crate::identity::Issuer for Willing {
     fn mint(&self, _: Plan) -> futures::future::BoxFuture<'_, Result<ExecutionIdentity, MintError>> {
         Box::pin(async { Err(MintError::Library) })
     }
+
+    fn ends(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 #[test]
