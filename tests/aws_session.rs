@@ -1,4 +1,5 @@
-//! `CreateSession`: the published vectors, and the client against an endpoint that checks what AWS documents.
+//! `CreateSession` and `AssumeRole`: the published vectors, and the client against an endpoint that checks what AWS
+//! documents.
 
 #[cfg(test)]
 #[path = "support/roles_anywhere.rs"]
@@ -21,9 +22,17 @@ mod tests {
     use rustls::sign::CertifiedKey;
     use rustls_pki_types::pem::PemObject;
     use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+    use seb::contract::AwsResource;
+    use seb::decision::MutationId;
+    use seb::digest::Digest;
+    use seb::identity::embedded::{Domain, EmbeddedIssuer, Grant};
+    use seb::identity::{ExecutionIdentity, Form, Issuer};
+    use seb::target::aws::assume_role::{AssumeRole, AssumeRoleError};
     use seb::target::aws::client::{Client, Settings};
     use seb::target::aws::create_session::{CreateSessionError, RolesAnywhere};
+    use seb::target::aws::exchange::{ExchangeError, PerMutation};
     use seb::target::aws::x509::{Algorithm, Prepared, Request, SigningError, signer};
+    use seb::timestamp::Timestamp;
     use serde_json::{Value, json};
 
     use super::roles_anywhere::{self as endpoint, PROFILE, REGION, ROLE, Rules, TRUST_ANCHOR, made_up};
@@ -78,8 +87,7 @@ mod tests {
             assert_eq!(chosen, algorithm);
             let prepared = prepared(&identity, algorithm);
             let path = vectors().join(format!("{name}.json"));
-            #[expect(clippy::disallowed_methods, reason = "the switch that writes the vectors anew")]
-            if std::env::var("UPDATE").is_ok() {
+            if std::env::var_os("UPDATE").is_some() {
                 let made = vector(&prepared, &prepared.sign(signer.as_ref()).unwrap());
                 std::fs::write(&path, format!("{}\n", serde_json::to_string_pretty(&made).unwrap())).unwrap();
             }
@@ -304,5 +312,205 @@ mod tests {
         assert!(Client::new(&settings(Some("not PEM"), None)).is_err());
         assert!(Client::new(&settings(None, Some("no proxy"))).is_err());
         assert!(Client::new(&settings(None, Some("http://127.0.0.1:3128"))).is_ok());
+    }
+
+    /// What STS answers, but for the time.
+    fn assumed(name: &str, expiration: Timestamp) -> String {
+        format!(
+            r#"<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
+            <AssumedRoleUser><AssumedRoleId>AROA:{name}</AssumedRoleId>
+            <Arn>arn:aws:sts::123456789012:assumed-role/seb-target/{name}</Arn></AssumedRoleUser>
+            <Credentials><AccessKeyId>ASIAEXAMPLEEXAMPLE01</AccessKeyId><SecretAccessKey>narrow-secret</SecretAccessKey>
+            <SessionToken>narrow-token</SessionToken><Expiration>{expiration}</Expiration></Credentials>
+            <PackedPolicySize>12</PackedPolicySize><SourceIdentity>CN=m-1</SourceIdentity>
+            </AssumeRoleResult></AssumeRoleResponse>"#
+        )
+    }
+
+    fn after(seconds: u64) -> Timestamp {
+        Timestamp::from_seconds(seb::clock::now().unwrap().seconds() + seconds).unwrap()
+    }
+
+    fn error(status: StatusCode, code: &str) -> (StatusCode, String) {
+        let text = format!(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>"
+        );
+        (status, text)
+    }
+
+    /// The second call, as STS would see it, and what comes of each answer.
+    #[tokio::test]
+    async fn i5_the_second_session_is_asked_with_policy_name_and_tags() {
+        let pki = Pki::new();
+        let server = pki.start().await;
+        let client = client();
+        let first = client.create_session(&roles(&server.origin), &pki.issue(leaf()), soon()).await.unwrap();
+        let role = "arn:aws:iam::123456789012:role/seb-target".parse().unwrap();
+        let policy = r#"{"Version":"2012-10-17","Statement":[]}"#;
+        let tags = vec![("seb:mutation".to_owned(), "m-1".to_owned())];
+        let asked = AssumeRole::new(role, "m-1", policy.to_owned(), None, tags).unwrap();
+        let (sts, region) = (server.origin.parse().unwrap(), REGION.parse().unwrap());
+        let ask = || client.assume_role((&sts, &region), &first.credentials, &asked, soon());
+
+        server
+            .answer_next([error(StatusCode::BAD_REQUEST, "Throttling"), (StatusCode::OK, assumed("m-1", after(900)))]);
+        let session = ask().await.unwrap();
+        assert_eq!(session.credentials.secret_access_key(), "narrow-secret");
+        assert_eq!(session.credentials.session_token(), "narrow-token");
+        assert_eq!(session.packed_policy_percent, Some(12));
+        assert!(!format!("{session:?}").contains("narrow"), "{session:?}");
+        let request = server.requests().pop().unwrap();
+        let body = String::from_utf8(request.body.clone()).unwrap();
+        for part in [
+            "Action=AssumeRole",
+            "RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fseb-target",
+            "RoleSessionName=m-1",
+            "Policy=%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%5D%7D",
+            "DurationSeconds=900",
+            "Tags.member.1.Key=seb%3Amutation",
+            "Tags.member.1.Value=m-1",
+        ] {
+            assert!(body.contains(part), "{part}: {body}");
+        }
+        assert!(!body.contains("SourceIdentity") && !body.contains("TransitiveTagKeys"), "{body}");
+        assert_eq!(request.header("x-amz-security-token"), Some(first.credentials.session_token()));
+        let scope = "/eu-west-1/sts/aws4_request";
+        assert!(request.header("authorization").unwrap().contains(scope), "{:?}", request.header("authorization"));
+
+        for (answer, expected) in [
+            (error(StatusCode::FORBIDDEN, "AccessDenied"), "STS refuses the session (AccessDenied): no"),
+            (
+                error(StatusCode::BAD_REQUEST, "PackedPolicyTooLarge"),
+                "does not take the request (PackedPolicyTooLarge)",
+            ),
+            ((StatusCode::OK, assumed("m-2", after(900))), "a session of another role or name"),
+            ((StatusCode::OK, assumed("m-1", after(7200))), "a session that ends at"),
+            ((StatusCode::OK, "<html>".to_owned()), "not one of STS"),
+        ] {
+            server.answer_next([answer]);
+            let before = server.requests().len();
+            let error: AssumeRoleError = ask().await.unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+            assert!(!error.is_retryable() && !format!("{error:?}").contains("narrow"), "{error:?}");
+            assert_eq!(server.requests().len(), before + 1);
+        }
+    }
+
+    /// A trust domain of its own, as a broker has it.
+    struct World {
+        issuer: EmbeddedIssuer,
+        anchor: Vec<u8>,
+        _directory: tempfile::TempDir,
+    }
+
+    impl World {
+        async fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let now = seb::clock::now().unwrap();
+            let trust_domain = spiffe::TrustDomain::new("example.org").unwrap();
+            let domain = Domain::init(&directory.path().join("domain"), &trust_domain, now).unwrap();
+            let broker = directory.path().join("seb");
+            let id = spiffe::SpiffeId::new("spiffe://example.org/seb").unwrap();
+            domain.issue(Grant::new(id, broker.clone(), Duration::from_secs(3600), true), now).unwrap();
+            let anchor = CertificateDer::from_pem_file(broker.join("execution-bundle.pem")).unwrap().to_vec();
+            Self { issuer: EmbeddedIssuer::open(&broker).await.unwrap(), anchor, _directory: directory }
+        }
+
+        async fn mint(&self, ordinal: u32) -> ExecutionIdentity {
+            let mutation = MutationId::derive(&Digest::of(b"certificate"), &"step".parse().unwrap(), ordinal);
+            let now = seb::clock::now().unwrap();
+            let end = now.saturating_add(Duration::from_secs(30));
+            let plan = self.issuer.plan(&mutation, Form::X509, now, end).unwrap();
+            self.issuer.mint(plan).await.unwrap()
+        }
+    }
+
+    fn scaling(account: &str) -> AwsResource {
+        AwsResource {
+            account: account.to_owned(),
+            region: REGION.to_owned(),
+            actions: vec!["autoscaling:SetDesiredCapacity".parse().unwrap()],
+            arns: vec![
+                "arn:aws:autoscaling:eu-west-1:123456789012:autoScalingGroup:1:autoScalingGroupName/shop".to_owned(),
+            ],
+        }
+    }
+
+    fn with_source(source: &str, name: &str) -> String {
+        assumed(name, after(900)).replace("CN=m-1", source)
+    }
+
+    /// The whole way, by the identities that the broker mints; at the most talkative level nothing secret is logged.
+    #[tokio::test]
+    async fn i5_an_execution_identity_becomes_a_session_for_its_call_and_nothing_is_logged() {
+        let log = Log::default();
+        let guard = log.everything();
+        let world = World::new().await;
+        let server = endpoint::RolesAnywhere::start(Rules::new(&world.anchor, made_up()), None).await;
+        let sts = Pki::new().start().await;
+        let role = "arn:aws:iam::123456789012:role/seb-target".parse().unwrap();
+        let exchange = PerMutation::new(client(), roles(&server.origin), sts.origin.parse().unwrap(), role);
+
+        let identity = world.mint(1).await;
+        let (mutation, end) = (identity.plan().mutation().to_string(), identity.plan().not_after());
+        sts.answer_next([(StatusCode::OK, with_source(&format!("CN={mutation}"), &mutation))]);
+        let session = exchange.session(identity, &scaling(endpoint::ACCOUNT), soon()).await.unwrap();
+        assert_eq!(session.credentials.session_token(), "narrow-token");
+        assert_eq!((server.requests().len(), sts.requests().len()), (1, 1));
+        let body = String::from_utf8(sts.requests().pop().unwrap().body).unwrap();
+        assert!(body.contains(&format!("RoleSessionName={mutation}")), "{body}");
+        assert!(body.contains(&format!("Tags.member.1.Value={mutation}")), "{body}");
+        let end = end.to_string().replace(':', "%3A");
+        assert!(body.contains("NotAction%22%3A%22autoscaling%3ASetDesiredCapacity") && body.contains(&end), "{body}");
+
+        // A session that is another mutation's is not used.
+        let identity = world.mint(2).await;
+        let mutation = identity.plan().mutation().to_string();
+        sts.answer_next([(StatusCode::OK, with_source("CN=another", &mutation))]);
+        let error = exchange.session(identity, &scaling(endpoint::ACCOUNT), soon()).await.unwrap_err();
+        assert!(matches!(error, ExchangeError::SourceIdentity(_)), "{error}");
+
+        // What can be known before a call is an error before it.
+        let error = exchange.session(world.mint(3).await, &scaling("999999999999"), soon()).await.unwrap_err();
+        assert!(matches!(error, ExchangeError::Account { .. }), "{error}");
+        let mut wide = scaling(endpoint::ACCOUNT);
+        wide.arns = (0..40).map(|number| format!("arn:aws:s3:::{number}-{}", "b".repeat(60))).collect();
+        let error = exchange.session(world.mint(4).await, &wide, soon()).await.unwrap_err();
+        assert!(matches!(error, ExchangeError::Policy(_)) && !error.is_retryable(), "{error}");
+        assert_eq!((server.requests().len(), sts.requests().len()), (2, 2));
+
+        drop(guard);
+        let text = log.text();
+        assert!(text.contains("transmitting request"), "the log is that of the SDK too");
+        for secret in ["narrow-secret", "narrow-token", "made/up+secret", "made-up-token"] {
+            assert!(!text.contains(secret), "{secret} is in the log");
+        }
+    }
+
+    /// Everything that is logged in this thread.
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Log {
+        fn everything(&self) -> tracing::subscriber::DefaultGuard {
+            let log = self.clone();
+            let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+            tracing::subscriber::set_default(subscriber.with_writer(move || log.clone()).finish())
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+        }
+    }
+
+    impl std::io::Write for Log {
+        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(octets);
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 }

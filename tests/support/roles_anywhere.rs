@@ -33,7 +33,8 @@ use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
 
 pub const REGION: &str = "eu-west-1";
 pub const ACCOUNT: &str = "123456789012";
-pub const TRUST_ANCHOR: &str = "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/1b1b1b1b-0000-4000-8000-000000000001";
+pub const TRUST_ANCHOR: &str =
+    "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/1b1b1b1b-0000-4000-8000-000000000001";
 pub const PROFILE: &str = "arn:aws:rolesanywhere:eu-west-1:123456789012:profile/2c2c2c2c-0000-4000-8000-000000000002";
 pub const ROLE: &str = "arn:aws:iam::123456789012:role/seb-execution";
 
@@ -210,7 +211,9 @@ async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Response
         Err((status, code, message)) => response(status, Some(code), json!({ "message": message }).to_string()),
         Ok((granted, subject)) => match (rules.issue)(granted.clone()).await {
             Ok(issued) => response(StatusCode::CREATED, None, created(&granted, &issued, &subject).to_string()),
-            Err(why) => response(StatusCode::FORBIDDEN, Some("AccessDeniedException"), json!({ "message": why }).to_string()),
+            Err(why) => {
+                response(StatusCode::FORBIDDEN, Some("AccessDeniedException"), json!({ "message": why }).to_string())
+            }
         },
     })
 }
@@ -288,8 +291,10 @@ fn examine(request: &Recorded, rules: &Rules) -> Result<(Granted, String), Refus
     path(&leaf, &above, &rules.anchor)?;
 
     let body: Value = serde_json::from_slice(&request.body).map_err(|_| invalid("not JSON"))?;
-    let asked: BTreeMap<String, String> = request.query.split('&').filter_map(|pair| pair.split_once('=')).map(unescaped).collect();
-    let argument = |name: &str| asked.get(name).map(String::as_str).or_else(|| body[name].as_str()).ok_or_else(|| invalid(name));
+    let asked: BTreeMap<String, String> =
+        request.query.split('&').filter_map(|pair| pair.split_once('=')).map(unescaped).collect();
+    let argument =
+        |name: &str| asked.get(name).map(String::as_str).or_else(|| body[name].as_str()).ok_or_else(|| invalid(name));
     let unknown = |what: &str| (StatusCode::NOT_FOUND, "ResourceNotFoundException", format!("{what} not found"));
     if argument("trustAnchorArn")? != TRUST_ANCHOR {
         return Err(unknown("Trust anchor"));
@@ -302,7 +307,8 @@ fn examine(request: &Recorded, rules: &Rules) -> Result<(Granted, String), Refus
         return Err(denied("Unable to assume role: the profile does not have it"));
     }
     let seconds = body.get("durationSeconds").map_or(Some(3600), Value::as_u64);
-    let seconds = seconds.filter(|seconds| (900..=43200).contains(seconds)).ok_or_else(|| invalid("durationSeconds"))?;
+    let seconds =
+        seconds.filter(|seconds| (900..=43200).contains(seconds)).ok_or_else(|| invalid("durationSeconds"))?;
     let serial = even_hex(certificate.tbs_certificate().serial_number().as_bytes());
     let session_name = match body.get("roleSessionName").map(|name| name.as_str().unwrap_or_default()) {
         None => serial.clone(),
@@ -364,7 +370,9 @@ fn signature(request: &Recorded, certificate: &Certificate) -> Result<(), Refusa
     let text = format!("{algorithm}\n{time}\n{scope}\n{hashed}");
     let value = base16ct::lower::decode_vec(field("Signature")?).map_err(|_| refused("not hexadecimal"))?;
     let key = body.subject_public_key_info().to_der().unwrap();
-    UnparsedPublicKey::new(verification, &key).verify(text.as_bytes(), &value).map_err(|_| refused("it does not verify"))?;
+    UnparsedPublicKey::new(verification, &key)
+        .verify(text.as_bytes(), &value)
+        .map_err(|_| refused("it does not verify"))?;
     let now = seb::clock::now().unwrap();
     let then = extended(time).ok_or_else(|| refused("x-amz-date"))?;
     if now.since(then).max(then.since(now)) > Duration::from_secs(300) {
@@ -447,10 +455,8 @@ fn extended(time: &str) -> Option<Timestamp> {
     if (date.len(), clock.len()) != (8, 6) {
         return None;
     }
-    let text = format!(
-        "{}-{}-{}T{}:{}:{}Z",
-        &date[..4], &date[4..6], &date[6..], &clock[..2], &clock[2..4], &clock[4..]
-    );
+    let text =
+        format!("{}-{}-{}T{}:{}:{}Z", &date[..4], &date[4..6], &date[6..], &clock[..2], &clock[2..4], &clock[4..]);
     text.parse().ok()
 }
 

@@ -12,7 +12,9 @@ pub struct Arn(String);
 
 /// The text is not such an ARN.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an ARN: expected `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`, complete and without wildcards")]
+#[error(
+    "`{0}` is not an ARN: expected `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`, complete and without wildcards"
+)]
 pub struct InvalidArn(String);
 
 impl Arn {
@@ -88,7 +90,8 @@ mod tests {
         assert_eq!((arn.partition(), arn.service(), arn.region()), ("aws-cn", "rolesanywhere", "cn-north-1"));
         assert_eq!((arn.account(), arn.resource()), ("123456789012", "profile/a:b"));
         let long = format!("arn:aws:s3:::{}", "a".repeat(MAX_ARN));
-        for bad in ["", "arn:aws:s3:::", "arn:aws:s3::", "ARN:aws:s3:::b", "arn:aws:s3:::*", "arn:aws:s3:::a b", &long] {
+        for bad in ["", "arn:aws:s3:::", "arn:aws:s3::", "ARN:aws:s3:::b", "arn:aws:s3:::*", "arn:aws:s3:::a b", &long]
+        {
             assert!(bad.parse::<Arn>().is_err(), "{bad}");
         }
     }

@@ -132,7 +132,11 @@ impl AssumeRole {
         }
         let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b" _.:/=+-@".contains(&b));
         let tag = |key: &str, value: &str| {
-            (1..=128).contains(&key.len()) && value.len() <= 256 && plain(key) && plain(value) && !key.starts_with("aws:")
+            (1..=128).contains(&key.len())
+                && value.len() <= 256
+                && plain(key)
+                && plain(value)
+                && !key.starts_with("aws:")
         };
         if let Some((key, _)) = tags.iter().find(|(key, value)| !tag(key, value)) {
             return Err(InvalidAssumeRole::Tag(key.chars().take(80).collect()));
@@ -245,7 +249,9 @@ fn refusal(error: SdkError<SdkAssumeRoleError>) -> AssumeRoleError {
         _ => return AssumeRoleError::Silent(printable(&DisplayErrorContext(&error).to_string())),
     };
     match (status, code.as_str()) {
-        (429, _) | (_, "Throttling" | "ThrottlingException" | "RequestLimitExceeded") => AssumeRoleError::Throttled(code),
+        (429, _) | (_, "Throttling" | "ThrottlingException" | "RequestLimitExceeded") => {
+            AssumeRoleError::Throttled(code)
+        }
         (401 | 403, _) => AssumeRoleError::Refused { code, message },
         (500..=599, _) => AssumeRoleError::Failed(status),
         _ => AssumeRoleError::Invalid { code, message },

@@ -69,7 +69,9 @@ impl Client {
         let tls = tls.map_err(|error| InvalidSettings::Tls(error.to_string()))?;
         let proxy = match &settings.proxy {
             None => ProxyConfig::disabled(),
-            Some(url) => ProxyConfig::all(url.as_str()).map_err(|_| InvalidSettings::Proxy(url.chars().take(80).collect()))?,
+            Some(url) => {
+                ProxyConfig::all(url.as_str()).map_err(|_| InvalidSettings::Proxy(url.chars().take(80).collect()))?
+            }
         };
         let connector = Connector::builder().proxy_config(proxy).tls_provider(Provider::Rustls(CryptoMode::AwsLc));
         Ok(Self(SharedHttpConnector::new(connector.tls_context(tls).build())))

@@ -105,7 +105,9 @@ pub enum CreateSessionError {
         message: String,
     },
     /// AWS takes no more calls for now.
-    #[error("IAM Roles Anywhere takes no more calls for now ({0}): ask AWS for a higher quota of CreateSession, or retry later")]
+    #[error(
+        "IAM Roles Anywhere takes no more calls for now ({0}): ask AWS for a higher quota of CreateSession, or retry later"
+    )]
     Throttled(String),
     /// AWS failed.
     #[error("IAM Roles Anywhere failed with status {0}: retry later")]
@@ -140,7 +142,9 @@ impl RolesAnywhere {
         profile: Arn,
         role: Arn,
     ) -> Result<Self, InvalidRolesAnywhere> {
-        let kind = |arn: &Arn, service, resource, what| match arn.service() == service && arn.resource().starts_with(resource) {
+        let kind = |arn: &Arn, service, resource, what| match arn.service() == service
+            && arn.resource().starts_with(resource)
+        {
             true => Ok(()),
             false => Err(InvalidRolesAnywhere::Kind { arn: arn.clone(), what }),
         };
@@ -223,7 +227,8 @@ impl RolesAnywhere {
         let not_credible = |what: &str| CreateSessionError::NotCredible(what.to_owned());
         // The error of the parser could quote what is secret.
         let answer: Created = serde_json::from_slice(body).map_err(|_| not_credible("no JSON with `credentialSet`"))?;
-        let [entry] = <[Entry; 1]>::try_from(answer.credential_set).map_err(|_| not_credible("not one `credentialSet`"))?;
+        let [entry] =
+            <[Entry; 1]>::try_from(answer.credential_set).map_err(|_| not_credible("not one `credentialSet`"))?;
         if entry.role_arn != self.role.as_str() {
             return Err(not_credible("a session of another role"));
         }

@@ -34,7 +34,9 @@ impl Credentials {
         expiration: Timestamp,
     ) -> Result<Self, InvalidCredentials> {
         let sized = |text: &str, most: usize| (1..=most).contains(&text.len());
-        if !(16..=128).contains(&access_key_id.len()) || !access_key_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        if !(16..=128).contains(&access_key_id.len())
+            || !access_key_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        {
             return Err(InvalidCredentials("accessKeyId"));
         }
         if !sized(&secret_access_key, 256) || !secret_access_key.bytes().all(|b| b.is_ascii_graphic()) {

@@ -9,7 +9,7 @@
 //! - Credentials live in memory, are shown by nothing, and are zeroized ([`credentials`]; I5).
 //! - What AWS answers is read strictly and bounded; an answer that is not credible is no answer.
 //!
-//! Everything but [`client`] is pure.
+//! [`client`] and the call in [`assume_role`] talk to AWS; everything else is pure.
 
 pub mod arn;
 pub mod assume_role;
@@ -17,5 +17,6 @@ pub mod client;
 pub mod create_session;
 pub mod credentials;
 pub mod endpoint;
+pub mod exchange;
 pub mod policy;
 pub mod x509;

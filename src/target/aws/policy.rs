@@ -39,7 +39,9 @@ pub enum PolicyError {
     #[error("the condition on `{0}` is none: a key such as `aws:RequestedRegion`, with at least one value")]
     Condition(String),
     /// STS would refuse it.
-    #[error("the session policy has {size} characters, and AWS takes {MAX_POLICY}: certify fewer or shorter actions and ARNs")]
+    #[error(
+        "the session policy has {size} characters, and AWS takes {MAX_POLICY}: certify fewer or shorter actions and ARNs"
+    )]
     TooLarge {
         /// Its characters.
         size: usize,

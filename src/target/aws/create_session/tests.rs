@@ -41,7 +41,10 @@ fn read(status: u16, error_type: Option<&str>, body: &str) -> Result<Session, Cr
 
 #[test]
 fn parts_belong_together() {
-    let (anchor, profile) = ("arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/a", "arn:aws:rolesanywhere:eu-west-1:123456789012:profile/p");
+    let (anchor, profile) = (
+        "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/a",
+        "arn:aws:rolesanywhere:eu-west-1:123456789012:profile/p",
+    );
     for (anchor, profile, role) in [
         (profile, profile, ROLE),
         (anchor, anchor, ROLE),
@@ -86,7 +89,10 @@ fn an_answer_that_is_not_credible_is_none() {
     ] {
         let error = read(201, None, &body).unwrap_err();
         assert!(!error.is_retryable());
-        assert!(matches!(error, CreateSessionError::NotCredible(_) | CreateSessionError::Credentials(_)), "{body}: {error}");
+        assert!(
+            matches!(error, CreateSessionError::NotCredible(_) | CreateSessionError::Credentials(_)),
+            "{body}: {error}"
+        );
         assert!(!format!("{error:?}").contains("hidden"), "{error:?}");
     }
     assert!(matches!(read(200, None, &answer().to_string()), Err(CreateSessionError::NotCredible(_))));
@@ -108,5 +114,10 @@ fn refusals_are_told_apart() {
         let error = read(status, code, body).unwrap_err();
         assert_eq!(error.is_retryable(), retryable, "{error}");
     }
-    assert!(read(404, None, r#"{"__type":"a.b#ResourceNotFoundException"}"#).unwrap_err().to_string().contains("(ResourceNotFoundException)"));
+    assert!(
+        read(404, None, r#"{"__type":"a.b#ResourceNotFoundException"}"#)
+            .unwrap_err()
+            .to_string()
+            .contains("(ResourceNotFoundException)")
+    );
 }

@@ -63,7 +63,9 @@ fn side(statement: &Value, plain: &str, negated: &str, text: &str, fold: bool) -
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern.split_first(), text.split_first()) {
         (None, None) => true,
-        (Some((b'*', rest)), _) => matches(rest, text) || text.split_first().is_some_and(|(_, text)| matches(pattern, text)),
+        (Some((b'*', rest)), _) => {
+            matches(rest, text) || text.split_first().is_some_and(|(_, text)| matches(pattern, text))
+        }
         (Some((b'?', rest)), Some((_, text))) => matches(rest, text),
         (Some((first, rest)), Some((octet, text))) => first == octet && matches(rest, text),
         _ => false,
@@ -168,7 +170,8 @@ fn what_cannot_be_said_exactly_is_refused() {
 #[test]
 fn a_condition_that_does_not_hold_is_denied_and_not_only_not_allowed() {
     let certified = resource(&["s3:PutObject"], &["arn:aws:s3:::shop"]);
-    let conditions = conditions(&[("aws:RequestedRegion", &["eu-west-1", "eu-west-2"]), ("s3:x-amz-acl", &["private"])]);
+    let conditions =
+        conditions(&[("aws:RequestedRegion", &["eu-west-1", "eu-west-2"]), ("s3:x-amz-acl", &["private"])]);
     let policy = session_policy(&certified, &conditions, at(END)).unwrap();
     for (keys, expected) in [
         (vec![("aws:RequestedRegion", "eu-west-2"), ("s3:x-amz-acl", "private")], Verdict::Allowed),
