@@ -33,6 +33,10 @@ help: ## List the targets
 demo: ## Watch the whole idea work, with nothing installed; KEEP=1 leaves it running
 	@scripts/demo $(if $(KEEP),--keep)
 
+.PHONY: dev-cluster
+dev-cluster: ## A cluster to try, on real SPIRE and Kubernetes servers; prints what to type (needs `make testbed`)
+	@scripts/dev-cluster
+
 .PHONY: test
 test: ## Run every stage below; ends with one line of totals
 	@scripts/test $(STAGES)

@@ -183,8 +183,8 @@ async fn store(config: &BrokerConfig, identities: &Identities, id: &SpiffeId) ->
 fn trusted(config: &BrokerConfig, identity: &Identity) -> anyhow::Result<Trusted> {
     let authorities: Vec<_> = config.authorities.iter().map(|authority| authority.id.clone()).collect();
     let certificates = identity.bundles().map(|bundle| (bundle.trust_domain(), bundle.certificates()));
-    let execution_cas = identity.execution_bundle().map_or(&[][..], Bundle::certificates);
-    let artefact = record::trust_artefact(certificates, &authorities, execution_cas)?;
+    let execution_cas = identity.execution_cas();
+    let artefact = record::trust_artefact(certificates, &authorities, &execution_cas)?;
     let sources = identity.bundles().map(|bundle| (bundle.trust_domain().clone(), bundle.source())).collect();
     let trust = Trust::new(identity.bundles().map(|bundle| bundle.trust().clone()), authorities);
     Ok(Trusted { trust: trust.without(execution_cas.iter().map(Vec::as_slice)), artefact, sources })

@@ -13,8 +13,6 @@ pub mod contract;
 pub mod decision;
 #[path = "../../src/digest.rs"]
 pub mod digest;
-#[path = "../../src/epoch.rs"]
-pub mod epoch;
 #[path = "../../src/epoch_envelope.rs"]
 pub mod epoch_envelope;
 #[path = "../../src/reason.rs"]
@@ -24,12 +22,13 @@ mod spiffe_id;
 #[path = "../../src/timestamp.rs"]
 pub mod timestamp;
 
-// It has modules beside it, which are found only from the folder of the package.
+// They have modules beside them, which are found only from the folder of the package.
 #[path = "../../src"]
 mod mounted {
     pub mod ceiling;
+    pub mod epoch;
 }
-pub use mounted::ceiling;
+pub use mounted::{ceiling, epoch};
 
 /// The DER elements that stand one after the other in `data`; what is left over is the last one. So a target can take an
 /// attribute certificate and its chain as one input, with nothing between them that a mutation could break.

@@ -53,9 +53,7 @@ pub trait Issuer: Send + Sync {
     fn mint(&self, plan: Plan) -> BoxFuture<'_, Result<ExecutionIdentity, MintError>>;
 
     /// The end of the certificate of the CA that mints here; none where it mints elsewhere.
-    fn ends(&self) -> Option<Timestamp> {
-        None
-    }
+    fn ends(&self) -> Option<Timestamp>;
 }
 
 /// No execution identity could be made.

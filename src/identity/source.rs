@@ -152,6 +152,10 @@ impl<I: Issuer> Issuer for WhileValid<I> {
     fn mint(&self, plan: Plan) -> BoxFuture<'_, Result<ExecutionIdentity, MintError>> {
         self.issuer.mint(plan)
     }
+
+    fn ends(&self) -> Option<Timestamp> {
+        self.issuer.ends()
+    }
 }
 
 impl Issuer for Box<dyn Issuer> {
@@ -161,5 +165,9 @@ impl Issuer for Box<dyn Issuer> {
 
     fn mint(&self, plan: Plan) -> BoxFuture<'_, Result<ExecutionIdentity, MintError>> {
         (**self).mint(plan)
+    }
+
+    fn ends(&self) -> Option<Timestamp> {
+        (**self).ends()
     }
 }

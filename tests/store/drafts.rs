@@ -55,6 +55,13 @@ fn about(certificate: Digest) -> About {
     }
 }
 
+fn identity(mutation: &MutationId) -> Json {
+    Json::object([
+        ("spiffe_id", Json::String(format!("spiffe://example.org/seb/execution/{mutation}"))),
+        ("not_after", Json::string(at())),
+    ])
+}
+
 /// A decision with 1.5 KiB of facts and a certificate of 1 KiB that nobody else has.
 pub fn allow(certificate: Digest) -> Draft {
     let permit = Json::object([("mutation_id", Json::string(mutation(certificate)))]);
@@ -72,6 +79,7 @@ pub fn allow(certificate: Digest) -> Draft {
         ("decision", Json::object([("decision", Json::from("allow")), ("permit", permit)])),
         ("certified", certified),
         ("request", Json::string(Digest::of(b"request"))),
+        ("identity", identity(&mutation(certificate))),
     ]);
     Draft {
         kind: Kind::Decision,

@@ -158,4 +158,8 @@ impl Issuer for DownstreamIssuer {
             Ok(ExecutionIdentity::x509(plan, chain, key))
         })
     }
+
+    fn ends(&self) -> Option<Timestamp> {
+        self.current().ok().map(|ca| ca.not_after())
+    }
 }

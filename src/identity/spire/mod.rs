@@ -5,7 +5,7 @@
 //!
 //! - The server is talked to over mutual TLS with this process's own SVID, and must show the configured SPIFFE ID.
 //! - What it returns is held against the plan before anybody sees it (`check`): SPIFFE ID, end of life, key or audiences.
-//!   Anything else is [`MintError::Unplanned`](super::MintError::Unplanned), and is thrown away.
+//!   Anything else is [`MintError::Unplanned`], and is thrown away.
 //! - Every wait is bounded. A request is sent again only if no octet of it was sent.
 
 mod check;

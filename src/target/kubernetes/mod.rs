@@ -2,11 +2,11 @@
 //!
 //! [`Kubernetes`] is the driver; `docs/kubernetes.md` describes it for those who run it. What must be true:
 //!
-//! - The one request is made from the certified call alone ([`plan`]): the certified body, the mutation id as one
+//! - The one request is made from the certified call alone (`plan`): the certified body, the mutation id as one
 //!   annotation, and the baseline in a form that the API server itself holds against the object in the step that writes it.
-//! - It goes out once, on a warm connection that nobody else has, inside the fence ([`connection`]).
-//! - The credential is one request's: the identity of this mutation, or a token that was requested for it ([`exchange`]).
-//! - What an answer does not say is not guessed ([`answer`]); what the object itself says later is [`evidence`] (I6).
+//! - It goes out once, on a warm connection that nobody else has, inside the fence (`connection`).
+//! - The credential is one request's: the identity of this mutation, or a token that was requested for it (`exchange`).
+//! - What an answer does not say is not guessed (`answer`); what the object itself says later is `evidence` (I6).
 //!
 //! The requests are written here and not by a client library: the octets are what was certified, and the fence is a borrow
 //! that holds for one write, which no shared client could carry into its tasks.

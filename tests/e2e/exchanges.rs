@@ -1,0 +1,133 @@
+//! Agent, authority, broker and API server: every verb and subresources, by each exchange.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::testbed::client::MERGE;
+use crate::world::{CHECKOUT, Options, World};
+
+fn resource(group: &str, plural: &str, name: &str) -> Value {
+    json!({ "group": group, "version": "v1", "resource": plural, "namespace": "shop", "name": name })
+}
+
+fn checkout() -> Value {
+    resource("apps", "deployments", "checkout")
+}
+
+fn settings() -> Value {
+    resource("", "configmaps", "settings")
+}
+
+fn under(mut resource: Value, subresource: &str) -> Value {
+    resource["subresource"] = subresource.into();
+    resource
+}
+
+fn step(verb: &str, resource: Value, body: Value) -> Value {
+    let mut mutation = json!({ "verb": verb, "resource": resource });
+    if !body.is_null() {
+        mutation["body"] = body;
+    }
+    json!({ "mutation": mutation })
+}
+
+fn config_map(value: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "settings" }, "data": { "mode": value } })
+}
+
+/// Every verb, each held against what the API server has afterwards.
+async fn every_verb(world: &World) {
+    let map = "/api/v1/namespaces/shop/configmaps/settings";
+    let steps = [
+        (step("create", settings(), config_map("created")), map, "/data/mode", json!("created")),
+        (step("update", settings(), config_map("updated")), map, "/data/mode", json!("updated")),
+        (step("apply", settings(), apply()), map, "/data/applied", json!("yes")),
+        (step("merge-patch", checkout(), json!({ "spec": { "replicas": 4 } })), CHECKOUT, "/spec/replicas", json!(4)),
+        (
+            step("json-patch", checkout(), json!([{ "op": "replace", "path": "/spec/replicas", "value": 5 }])),
+            CHECKOUT,
+            "/spec/replicas",
+            json!(5),
+        ),
+        (
+            step("strategic-merge-patch", checkout(), image("registry.example.org/shop/checkout:2")),
+            CHECKOUT,
+            "/spec/template/spec/containers/0/image",
+            json!("registry.example.org/shop/checkout:2"),
+        ),
+        (
+            step("merge-patch", under(checkout(), "scale"), json!({ "spec": { "replicas": 6 } })),
+            CHECKOUT,
+            "/spec/replicas",
+            json!(6),
+        ),
+        (
+            step("merge-patch", under(checkout(), "status"), json!({ "status": { "collisionCount": 7 } })),
+            CHECKOUT,
+            "/status/collisionCount",
+            json!(7),
+        ),
+    ];
+    for (step, path, pointer, expected) in steps {
+        let answer = world.performs(&step).await;
+        let object = world.object(path).await;
+        assert_eq!(object.pointer(pointer), Some(&expected), "{step}: {object}");
+        if step["mutation"]["resource"].get("subresource").is_none() {
+            let marks = &object["metadata"]["annotations"];
+            let mark = if step["mutation"]["verb"] == "apply" { "seb.dev/applied" } else { "seb.dev/mutation" };
+            assert_eq!(marks[mark], answer["mutation_id"], "{step}: {object}");
+        }
+    }
+    world.performs(&step("delete", settings(), Value::Null)).await;
+    assert_eq!(world.cluster.admin.get(map).await.0, StatusCode::NOT_FOUND);
+    let pod = under(resource("", "pods", "checkout-a"), "eviction");
+    let eviction = json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": "checkout-a" } });
+    let mut evict = step("create", pod, eviction);
+    evict["baseline"] = json!({ "mode": "exact" });
+    world.performs(&evict).await;
+    assert_eq!(world.cluster.admin.get("/api/v1/namespaces/shop/pods/checkout-a").await.0, StatusCode::NOT_FOUND);
+}
+
+fn apply() -> Value {
+    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "settings" }, "data": { "applied": "yes" } })
+}
+
+fn image(image: &str) -> Value {
+    json!({ "spec": { "template": { "spec": { "containers": [{ "name": "main", "image": image }] } } } })
+}
+
+async fn exchange(exchange: &'static str, who: &str) {
+    let world = World::new(&Options { exchange, ..Options::default() }).await;
+    every_verb(&world).await;
+    // The audit log says who did it; nobody else may, an administrator neither.
+    let audited = world.cluster.audit();
+    let ours = |event: &&Value| {
+        event["user"]["username"].as_str().is_some_and(|name| name.starts_with(who))
+            && event["objectRef"]["namespace"] == "shop"
+            && event["responseStatus"]["code"].as_u64().is_some_and(|code| code < 300)
+    };
+    let users: Vec<&Value> = audited.iter().filter(ours).map(|event| &event["user"]["username"]).collect();
+    assert_eq!(users.len(), 10, "{users:?}");
+    if exchange == "jwt-svid" {
+        let distinct: std::collections::BTreeSet<String> = users.iter().map(ToString::to_string).collect();
+        assert_eq!(distinct.len(), 10, "an identity for each mutation: {users:?}");
+    }
+    let (status, answer) = world.cluster.admin.patch(CHECKOUT, MERGE, &json!({ "spec": { "replicas": 9 } })).await;
+    assert!(status == StatusCode::FORBIDDEN && answer.to_string().contains("not_minted"), "{answer}");
+    world.verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i5_every_verb_under_an_identity_that_the_api_server_takes_as_it_is() {
+    exchange("jwt-svid", "seb:spiffe://example.org/seb/execution/").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i5_every_verb_by_a_token_that_an_execution_identity_requests() {
+    exchange("projected-token", "system:serviceaccount:seb-system:seb-executor").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i5_every_verb_by_a_token_that_the_broker_requests() {
+    exchange("service-account", "system:serviceaccount:seb-system:seb-executor").await;
+}
