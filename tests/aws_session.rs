@@ -310,7 +310,12 @@ mod tests {
             proxy: proxy.map(str::to_owned),
         };
         assert!(Client::new(&settings(Some("not PEM"), None)).is_err());
+        assert!(
+            Client::new(&settings(Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), None))
+                .is_err()
+        );
         assert!(Client::new(&settings(None, Some("no proxy"))).is_err());
+        assert!(Client::new(&settings(None, Some("http://user:secret@127.0.0.1:3128"))).is_err());
         assert!(Client::new(&settings(None, Some("http://127.0.0.1:3128"))).is_ok());
     }
 

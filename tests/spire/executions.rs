@@ -75,7 +75,8 @@ async fn rotates(issuer: &str) {
         awaited(what, async || if count.load(Ordering::SeqCst) < enough { Err("too few executions") } else { Ok(()) })
             .await;
     };
-    let renewals = |broker: &crate::domain::Broker| broker.log().matches("an identity came from the Workload API").count();
+    let renewals =
+        |broker: &crate::domain::Broker| broker.log().matches("an identity came from the Workload API").count();
     let signed = |broker: &crate::domain::Broker| broker.log().matches("an execution CA was signed").count();
     let observer = identities(&around.spire, "seb").await;
     let bundle = || observer.borrow().bundles().map(|bundle| bundle.certificates().len()).sum::<usize>();

@@ -3,8 +3,6 @@
 //! The session policy is part of the call, so that AWS holds it against every use of the credentials. It is asked of the
 //! regional STS with the credentials of the first session, which are used for nothing else.
 
-use std::time::Duration;
-
 use aws_sdk_sts::config::retry::RetryConfig;
 use aws_sdk_sts::config::{IdentityCache, Region as SdkRegion};
 use aws_sdk_sts::error::{DisplayErrorContext, SdkError};
@@ -16,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::arn::Arn;
 use super::client::Client;
-use super::create_session::{SHORTEST, Session, printable};
+use super::create_session::{SHORTEST, SLACK, Session, printable};
 use super::credentials::{Credentials, InvalidCredentials};
 use super::endpoint::{Endpoint, Region};
 use super::policy::MAX_POLICY;
@@ -25,9 +23,6 @@ use crate::timestamp::Timestamp;
 
 /// The most tags of one session.
 pub const MAX_TAGS: usize = 50;
-
-/// How much later than asked for a session may end: the clocks of both sides.
-const SLACK: Duration = Duration::from_secs(300);
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

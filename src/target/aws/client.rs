@@ -11,6 +11,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt, Limited};
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use tokio::time::{Instant, sleep, timeout_at};
 use zeroize::Zeroizing;
 
@@ -30,19 +32,19 @@ const WAITS: (Duration, Duration) = (Duration::from_millis(400), Duration::from_
 pub struct Settings {
     /// CA certificates, in PEM, by which servers are recognized instead of those of the system.
     pub authorities: Option<String>,
-    /// The proxy, `http://HOST:PORT`, by which everything goes; the environment is not asked.
+    /// The proxy, `http://HOST:PORT` without a user, by which everything goes; the environment is not asked.
     pub proxy: Option<String>,
 }
 
 /// The settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSettings {
-    /// No CA certificate is in the text.
-    #[error("no CA certificate in PEM is in the file for AWS")]
+    /// The text is not CA certificates.
+    #[error("not one or more CA certificates in PEM")]
     Authorities,
-    /// The proxy's URL is none.
-    #[error("`{0}` is not the URL of a proxy: expected `http://HOST:PORT`")]
-    Proxy(String),
+    /// The proxy's URL is none, or holds credentials.
+    #[error("not the URL of a proxy: expected `http://HOST:PORT`, without a user")]
+    Proxy,
     /// The library refused.
     #[error("TLS for AWS cannot be set up: {0}")]
     Tls(String),
@@ -60,18 +62,15 @@ impl Client {
     pub fn new(settings: &Settings) -> Result<Self, InvalidSettings> {
         let store = match &settings.authorities {
             None => TrustStore::default(),
-            Some(text) if text.contains("-----BEGIN CERTIFICATE-----") => {
-                TrustStore::empty().with_pem_certificate(text.as_bytes())
-            }
+            Some(text) if are_authorities(text) => TrustStore::empty().with_pem_certificate(text.as_bytes()),
             Some(_) => return Err(InvalidSettings::Authorities),
         };
         let tls = TlsContext::builder().with_trust_store(store).build();
         let tls = tls.map_err(|error| InvalidSettings::Tls(error.to_string()))?;
         let proxy = match &settings.proxy {
             None => ProxyConfig::disabled(),
-            Some(url) => {
-                ProxyConfig::all(url.as_str()).map_err(|_| InvalidSettings::Proxy(url.chars().take(80).collect()))?
-            }
+            Some(url) if !url.contains('@') => ProxyConfig::all(url.as_str()).map_err(|_| InvalidSettings::Proxy)?,
+            Some(_) => return Err(InvalidSettings::Proxy),
         };
         let connector = Connector::builder().proxy_config(proxy).tls_provider(Provider::Rustls(CryptoMode::AwsLc));
         Ok(Self(SharedHttpConnector::new(connector.tls_context(tls).build())))
@@ -139,6 +138,15 @@ impl Client {
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|error| silent(&*error))?;
         Ok(Answer { status, error_type, body: Zeroizing::new(body.to_bytes().to_vec()) })
     }
+}
+
+/// Whether the text is certificates, and nothing that the TLS library would not take.
+fn are_authorities(text: &str) -> bool {
+    let mut some = false;
+    CertificateDer::pem_slice_iter(text.as_bytes()).all(|certificate| {
+        some = true;
+        certificate.is_ok_and(|certificate| webpki::anchor_from_trusted_cert(&certificate).is_ok())
+    }) && some
 }
 
 struct Answer {

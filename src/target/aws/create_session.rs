@@ -22,7 +22,7 @@ pub const MAX_ANSWER: usize = 64 * 1024;
 const MAX_MESSAGE: usize = 500;
 
 /// How much later than asked for a session may end: the clocks of both sides.
-const SLACK: Duration = Duration::from_secs(300);
+pub(super) const SLACK: Duration = Duration::from_secs(300);
 
 /// The trust anchor, profile and role by which sessions are made, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]

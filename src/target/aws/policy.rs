@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
 
 use crate::contract::AwsResource;
 use crate::timestamp::Timestamp;
@@ -68,40 +68,103 @@ pub fn session_policy(
     arns.iter().try_for_each(|arn| literal(arn))?;
     conditions.iter().try_for_each(check_condition)?;
 
-    let mut allow = json!({ "Effect": "Allow", "Action": listed(&actions), "Resource": listed(&arns) });
-    if !conditions.is_empty()
-        && let Some(statement) = allow.as_object_mut()
-    {
-        let equal: BTreeMap<_, _> = conditions.iter().map(|(key, values)| (key, listed(values))).collect();
-        statement.insert("Condition".to_owned(), json!({ "StringEquals": equal }));
-    }
     let end = Timestamp::from_seconds(not_after.seconds()).unwrap_or(not_after).to_string();
+    let equal =
+        conditions.iter().map(|(key, values)| (key.as_str(), Listed(values.iter().map(String::as_str).collect())));
+    let equal: BTreeMap<_, _> = equal.collect();
+    let condition = (!equal.is_empty()).then_some(Condition::StringEquals(equal.clone()));
+    let everything = || Listed(vec!["*"]);
     let mut statements = vec![
-        allow,
-        json!({ "Effect": "Deny", "NotAction": listed(&actions), "Resource": "*" }),
-        json!({ "Effect": "Deny", "Action": "*", "NotResource": listed(&arns) }),
-        denied_when(json!({ "DateGreaterThan": { "aws:CurrentTime": end } })),
+        Statement::new(
+            Effect::Allow,
+            Actions::Action(Listed(actions.clone())),
+            Resources::Resource(Listed(arns.clone())),
+            condition,
+        ),
+        Statement::new(Effect::Deny, Actions::NotAction(Listed(actions)), Resources::Resource(everything()), None),
+        Statement::new(Effect::Deny, Actions::Action(everything()), Resources::NotResource(Listed(arns)), None),
     ];
+    let ended = Condition::DateGreaterThan(BTreeMap::from([("aws:CurrentTime", Listed(vec![&end]))]));
     // One for each: the keys of one condition are joined by `and`.
-    statements.extend(
-        conditions.iter().map(|(key, values)| denied_when(json!({ "StringNotEquals": { key: listed(values) } }))),
-    );
-    let text = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();
+    let differs = equal.into_iter().map(|(key, values)| Condition::StringNotEquals(BTreeMap::from([(key, values)])));
+    statements.extend([ended].into_iter().chain(differs).map(|condition| {
+        let (actions, resources) = (Actions::Action(everything()), Resources::Resource(everything()));
+        Statement::new(Effect::Deny, actions, resources, Some(condition))
+    }));
+    let policy = Policy { version: "2012-10-17", statement: statements };
+    let text = serde_json::to_string(&policy).map_err(|error| PolicyError::NotLiteral(error.to_string()))?;
     match text.chars().count() {
         size if size > MAX_POLICY => Err(PolicyError::TooLarge { size }),
         _ => Ok(text),
     }
 }
 
-fn denied_when(condition: Value) -> Value {
-    json!({ "Effect": "Deny", "Action": "*", "Resource": "*", "Condition": condition })
+/// The members in the order in which they are written.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Policy<'a> {
+    version: &'static str,
+    statement: Vec<Statement<'a>>,
 }
 
-/// One value stands for itself.
-fn listed<T: AsRef<str>>(values: &[T]) -> Value {
-    match values {
-        [value] => Value::from(value.as_ref()),
-        values => values.iter().map(|value| value.as_ref()).collect(),
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Statement<'a> {
+    effect: Effect,
+    #[serde(flatten)]
+    actions: Actions<'a>,
+    #[serde(flatten)]
+    resources: Resources<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition: Option<Condition<'a>>,
+}
+
+#[derive(Serialize)]
+enum Effect {
+    Allow,
+    Deny,
+}
+
+#[derive(Serialize)]
+enum Actions<'a> {
+    Action(Listed<'a>),
+    NotAction(Listed<'a>),
+}
+
+#[derive(Serialize)]
+enum Resources<'a> {
+    Resource(Listed<'a>),
+    NotResource(Listed<'a>),
+}
+
+#[derive(Serialize)]
+enum Condition<'a> {
+    StringEquals(BTreeMap<&'a str, Listed<'a>>),
+    StringNotEquals(BTreeMap<&'a str, Listed<'a>>),
+    DateGreaterThan(BTreeMap<&'a str, Listed<'a>>),
+}
+
+impl<'a> Statement<'a> {
+    const fn new(
+        effect: Effect,
+        actions: Actions<'a>,
+        resources: Resources<'a>,
+        condition: Option<Condition<'a>>,
+    ) -> Self {
+        Self { effect, actions, resources, condition }
+    }
+}
+
+/// Values: one of them stands for itself.
+#[derive(Clone)]
+struct Listed<'a>(Vec<&'a str>);
+
+impl Serialize for Listed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [value] => value.serialize(serializer),
+            values => values.serialize(serializer),
+        }
     }
 }
 

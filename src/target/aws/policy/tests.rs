@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+use serde_json::Value;
 
 /// What IAM would say of a request: the part of its language that is used here, from its documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,11 +137,11 @@ fn the_text_is_this() {
     assert_eq!(
         text,
         concat!(
-            r#"{"Statement":[{"Action":"autoscaling:SetDesiredCapacity","Effect":"Allow","Resource":"arn:aws:s3:::shop"},"#,
+            r#"{"Version":"2012-10-17","Statement":["#,
+            r#"{"Effect":"Allow","Action":"autoscaling:SetDesiredCapacity","Resource":"arn:aws:s3:::shop"},"#,
             r#"{"Effect":"Deny","NotAction":"autoscaling:SetDesiredCapacity","Resource":"*"},"#,
-            r#"{"Action":"*","Effect":"Deny","NotResource":"arn:aws:s3:::shop"},"#,
-            r#"{"Action":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"2026-11-18T11:06:40Z"}},"Effect":"Deny","Resource":"*"}],"#,
-            r#""Version":"2012-10-17"}"#,
+            r#"{"Effect":"Deny","Action":"*","NotResource":"arn:aws:s3:::shop"},"#,
+            r#"{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"2026-11-18T11:06:40Z"}}}]}"#,
         )
     );
 }
@@ -232,9 +233,8 @@ proptest! {
         let end = Timestamp::from_millis(millis).unwrap();
         match session_policy(&resource(&["s3:PutObject"], &arns), &Conditions::new(), end) {
             Ok(text) => {
-                prop_assert!(text.len() <= MAX_POLICY && !text.contains(' '));
-                let value: Value = serde_json::from_str(&text).unwrap();
-                prop_assert_eq!(value.to_string(), text);
+                prop_assert!(text.len() <= MAX_POLICY && !text.contains(char::is_whitespace));
+                prop_assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["Statement"].as_array().unwrap().len(), 4);
             }
             Err(error) => prop_assert!(matches!(error, PolicyError::TooLarge { .. }), "{}", error),
         }
