@@ -172,7 +172,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Precondition, Self::Forbidden, Self::Invalid, Self::TooLate];
+    pub const ALL: [Self; 5] = [Self::Precondition, Self::Forbidden, Self::Invalid, Self::TooLate, Self::Busy];
 
     /// The name in records and output.
     pub const fn as_str(self) -> &'static str {

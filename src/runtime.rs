@@ -22,7 +22,7 @@ use crate::epochs::Follower;
 use crate::identity::embedded::{EmbeddedIssuer, IssuerError};
 use crate::identity::spire::{DownstreamIssuer, MintIssuer};
 use crate::identity::workload::Link;
-use crate::identity::{self, Bundle, Identities, Identity, Issuer, Opened, WhileValid, endpoint, kept_key};
+use crate::identity::{self, Bundle, Identities, Identity, Issuer, Opened, Source, WhileValid, endpoint, kept_key};
 use crate::record::{self, KeyBinding, PublicKey};
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Store, StoreError};
@@ -183,45 +183,70 @@ async fn store(config: &BrokerConfig, identities: &Identities, id: &SpiffeId) ->
 fn trusted(config: &BrokerConfig, identity: &Identity) -> anyhow::Result<Trusted> {
     let authorities: Vec<_> = config.authorities.iter().map(|authority| authority.id.clone()).collect();
     let certificates = identity.bundles().map(|bundle| (bundle.trust_domain(), bundle.certificates()));
-    let execution_cas = identity.execution_cas();
+    let execution_cas = execution_cas(&config.execution, &config.identity.source, identity)?;
     let artefact = record::trust_artefact(certificates, &authorities, &execution_cas)?;
     let sources = identity.bundles().map(|bundle| (bundle.trust_domain().clone(), bundle.source())).collect();
     let trust = Trust::new(identity.bundles().map(|bundle| bundle.trust().clone()), authorities);
     Ok(Trusted { trust: trust.without(execution_cas.iter().map(Vec::as_slice)), artefact, sources })
 }
 
+/// The CAs below which nobody becomes an authority: a broker holds their key, or one that nothing tells from theirs.
+fn execution_cas(execution: &ExecutionConfig, source: &Source, identity: &Identity) -> anyhow::Result<Vec<Vec<u8>>> {
+    let of = |bundle: Option<&Bundle>| bundle.map_or(&[][..], Bundle::certificates).to_vec();
+    let in_folder = match source {
+        Source::Folder(_) => of(identity.execution_bundle()),
+        // There it is the bundle of the whole trust domain.
+        Source::WorkloadApi(_) => Vec::new(),
+    };
+    let held = match execution {
+        ExecutionConfig::Embedded(folder) => identity::folder::execution_ca(folder)?,
+        // An intermediate of a broker looks like any other one of its trust domain.
+        ExecutionConfig::SpireDownstream(_) => of(identity.bundle(identity.id().trust_domain())),
+        // The server holds the key, and its policy says what is minted for a broker.
+        ExecutionConfig::SpireMint(_) => Vec::new(),
+    };
+    Ok([in_folder, held].concat())
+}
+
 /// Follows the bundles of other trust domains, in files and at endpoints, within seconds.
 async fn keep_bundles(
     config: BrokerConfig,
-    endpoints: Vec<watch::Receiver<Option<Bundle>>>,
+    endpoints: Vec<watch::Receiver<endpoint::Newest>>,
     others: watch::Sender<Arc<Vec<Bundle>>>,
 ) {
+    // As they were at the start; nothing came from an endpoint yet.
+    let mut files = others.borrow().to_vec();
     loop {
         match config.bundles() {
-            Ok(files) => {
-                let now = endpoint::together(files, &endpoints);
-                let of = |bundles: &[Bundle]| -> Vec<_> {
-                    bundles.iter().map(|one| (one.certificates().to_vec(), one.source())).collect()
-                };
-                others.send_if_modified(|then| {
-                    let changed = of(then) != of(&now);
-                    if changed {
-                        *then = now;
-                    }
-                    changed
-                });
-            }
+            Ok(now) => files = now,
             Err(error) => {
                 log!(TrustUnreadable, error = %Shown(error), "the trust bundles cannot be read; the last ones stay")
             }
         }
+        // Also beside a file that is broken: what an endpoint gave may have to be believed no longer.
+        let now = endpoint::together(files.clone(), &endpoints);
+        let of = |bundles: &[Bundle]| -> Vec<_> {
+            bundles.iter().map(|one| (one.certificates().to_vec(), one.source())).collect()
+        };
+        others.send_if_modified(|then| {
+            let changed = of(then) != of(&now);
+            if changed {
+                *then = now;
+            }
+            changed
+        });
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
 }
 
 /// Follows the bundles of all trust domains.
 async fn keep_trusted(config: BrokerConfig, mut identities: Identities, trust: watch::Sender<Arc<Trusted>>) {
-    while identities.changed().await.is_ok() {
+    loop {
+        // The execution CA of another folder is exchanged without the identity.
+        match tokio::time::timeout(Duration::from_secs(2), identities.changed()).await {
+            Ok(Ok(())) | Err(_) => {}
+            Ok(Err(_)) => return,
+        }
         let identity = Arc::clone(&identities.borrow_and_update());
         match trusted(&config, &identity) {
             Ok(now) => {
@@ -344,4 +369,46 @@ async fn restore(broker: &Arc<Broker<Sqlite>>, config: &BrokerConfig) -> anyhow:
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use spiffe::TrustDomain;
+
+    use super::*;
+    use crate::identity::embedded::{Domain, Grant};
+    use crate::identity::folder;
+    use crate::identity::spire::SpireServer;
+    use crate::identity::workload::WorkloadApi;
+
+    #[test]
+    fn i9_by_the_key_of_an_issuer_nobody_becomes_an_authority() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = directory.path().join("seb");
+        let now = crate::clock::now().unwrap();
+        let trust_domain = TrustDomain::new("example.org").unwrap();
+        let id = SpiffeId::new("spiffe://example.org/seb").unwrap();
+        let domain = Domain::init(&directory.path().join("domain"), &trust_domain, now).unwrap();
+        domain.issue(Grant::new(id.clone(), own.clone(), Duration::from_secs(600), true), now).unwrap();
+        let identity = folder::read(&own).unwrap();
+        let of_the_domain = identity.bundle(&trust_domain).unwrap().certificates().to_vec();
+        let held = folder::execution_ca(&own).unwrap();
+
+        let in_folder = Source::Folder(own.clone());
+        let socket = "unix:/run/agent.sock".parse().unwrap();
+        let agent = Source::WorkloadApi(WorkloadApi { socket, id: None, hint: None });
+        // As an agent gives it: its bundle is that of the whole trust domain.
+        let given = folder::read(&own).unwrap().with_execution_bundle(identity.bundle(&trust_domain).unwrap().clone());
+        let server = SpireServer { address: "spire:8081".parse().unwrap(), id };
+        let embedded = ExecutionConfig::Embedded(own);
+        let downstream = ExecutionConfig::SpireDownstream(server.clone());
+        let mint = ExecutionConfig::SpireMint(server);
+
+        let cas = |execution, source, identity| execution_cas(execution, source, identity).unwrap();
+        assert!(cas(&embedded, &in_folder, &identity).iter().all(|one| held.contains(one)));
+        assert_eq!(cas(&embedded, &agent, &given), held, "the CA that it holds, and not its trust domain's");
+        assert_eq!(cas(&downstream, &agent, &given), of_the_domain, "an intermediate looks like any other");
+        assert!(cas(&mint, &agent, &given).is_empty(), "the broker holds no key of a CA");
+        assert_eq!(cas(&mint, &in_folder, &identity), held, "what its folder says is an execution CA");
+    }
 }

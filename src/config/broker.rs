@@ -133,6 +133,8 @@ impl BrokerConfig {
         let (identity, authorities, targets, ceilings) = (identity?, authorities?, targets?, ceilings?);
         let (trust_bundles, bundle_endpoints, mut roles) = (trust_bundles?, bundle_endpoints?, roles?);
         let execution = execution::join(root, execution?, execution_ca, &identity);
+        let execution =
+            execution.filter(|it| execution::admits_nobody(root, it, authorities.iter().map(|one| &one.id)));
         let known: BTreeSet<&TrustDomain> =
             trust_bundles.keys().chain(bundle_endpoints.iter().map(|endpoint| &endpoint.trust_domain)).collect();
         let consistent = [

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use spiffe::SpiffeId;
+
 use super::Table;
 use super::kind::{self, Id, OneOf};
 use super::server::IdentityConfig;
@@ -86,4 +88,22 @@ pub(super) fn join(
             }
         },
     }
+}
+
+/// Whether what the broker could mint makes nobody an authority. Below its intermediate every workload of the trust domain
+/// can be named, and nothing tells it from others; so there no authority of that trust domain is believed.
+pub(super) fn admits_nobody<'a>(
+    root: &Table<'_>,
+    execution: &ExecutionConfig,
+    authorities: impl Iterator<Item = &'a SpiffeId>,
+) -> bool {
+    let ExecutionConfig::SpireDownstream(server) = execution else { return true };
+    let mut sound = true;
+    for id in authorities.filter(|id| id.trust_domain() == server.id.trust_domain()) {
+        let problem = format_args!("the broker could mint the SVID of `{id}` itself, by its intermediate CA");
+        let hint = "let the server mint (`issuer = \"spire-mint\"`), or name an authority of another trust domain";
+        root.refuse::<()>("authorities", problem, Some(hint));
+        sound = false;
+    }
+    sound
 }

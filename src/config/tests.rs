@@ -127,6 +127,15 @@ fn identities_come_from_a_folder_or_from_spire() {
             "`identity.socket`: expected the address",
         ),
         (&[SOCKET, "identity.hint = \"\"\n"], "`identity.hint`: expected a text of 1 to 256"),
+        (
+            &[
+                SOCKET,
+                SERVER,
+                "execution.issuer = \"spire-downstream\"\n",
+                "[[authorities]]\nid = \"spiffe://example.org/sab\"\naddress = \"sab:7543\"\n",
+            ],
+            "the broker could mint the SVID of `spiffe://example.org/sab` itself, by its intermediate CA; let the server",
+        ),
     ] {
         let found = read(more).unwrap_err().to_string();
         assert!(found.contains(expected), "{expected}: {found}");

@@ -1,5 +1,7 @@
 //! Every sequence of events, and every pair of states.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::decision::tests::permit;
 
@@ -148,4 +150,19 @@ fn i6_what_is_open_or_cannot_be_asked_is_never_settled() {
         let outcome = settle(evidence).unwrap();
         assert_eq!((outcome.state, outcome.detail.as_str()), (state, "seen"));
     }
+}
+
+#[test]
+fn every_way_to_be_refused_is_read_back_from_records() {
+    // Whoever adds one is stopped here, and adds it to the list.
+    let named = |one: Rejection| match one {
+        Rejection::Precondition => "precondition",
+        Rejection::Forbidden => "forbidden",
+        Rejection::Invalid => "invalid",
+        Rejection::TooLate => "too_late",
+        Rejection::Busy => "busy",
+    };
+    let all: BTreeSet<_> = Rejection::ALL.into_iter().map(named).collect();
+    assert_eq!(all.len(), 5);
+    assert!(Rejection::ALL.into_iter().all(|one| named(one) == one.as_str()));
 }

@@ -6,7 +6,8 @@
 //!   there already (`https_spiffe`). Nothing is redirected.
 //! - The document is read strictly and bounded; one that cannot be used changes nothing.
 //! - The last good bundle stays for [`MAX_AGE`] without a fresh one, and is then believed no longer: SVIDs and
-//!   certificates of that trust domain are refused until the endpoint is back (I9).
+//!   certificates of that trust domain are refused until the endpoint is back (I9), which that bundle still
+//!   authenticates. A file with the same trust domain's bundle counts before the first fetch alone: it may be older.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -73,6 +74,17 @@ pub enum Profile {
     HttpsSpiffe(SpiffeId),
 }
 
+/// What an endpoint gave.
+#[derive(Debug, Clone)]
+pub enum Newest {
+    /// Nothing yet.
+    Nothing,
+    /// This bundle, which is believed.
+    Fresh(Bundle),
+    /// This bundle, so long ago that it is believed no longer, but of the endpoint itself.
+    Outdated(Bundle),
+}
+
 /// An `https` URL: a host, a port, a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointUrl {
@@ -123,21 +135,17 @@ pub enum EndpointError {
     Silent,
 }
 
-/// Keeps `sender` at the newest bundle of `endpoint`, for ever; `None` as long as there is none that is believed.
-pub async fn keep(
-    endpoint: BundleEndpoint,
-    identities: Identities,
-    sender: watch::Sender<Option<Bundle>>,
-    health: Health,
-) {
+/// Keeps `sender` at what `endpoint` gave last, for ever.
+pub async fn keep(endpoint: BundleEndpoint, identities: Identities, sender: watch::Sender<Newest>, health: Health) {
     let mut backoff = Backoff::new(AGAIN);
     let mut last = clock::instant();
     let part = format!("bundle of {}", endpoint.trust_domain);
     loop {
+        let identities = sender.borrow().authenticating(&identities);
         let wait = match fetch(&endpoint, &identities).await {
             Ok((bundle, refresh)) => {
                 last = clock::instant();
-                sender.send_replace(Some(bundle));
+                sender.send_replace(Newest::Fresh(bundle));
                 health.limit(part.clone(), None);
                 backoff.reset();
                 refresh
@@ -146,13 +154,51 @@ pub async fn keep(
                 let problem = Causes(&error).to_string();
                 log!(BundleNotFetched, trust_domain = %endpoint.trust_domain, error = %problem, "a trust bundle was not fetched");
                 health.limit(part.clone(), Some(&problem));
-                if last.elapsed() > MAX_AGE {
-                    sender.send_replace(None);
-                }
+                sender.send_if_modified(|newest| newest.grow(last.elapsed()));
                 backoff.next()
             }
         };
         tokio::time::sleep(wait).await;
+    }
+}
+
+impl Newest {
+    /// The trust domain of which it has a bundle.
+    fn trust_domain(&self) -> Option<&TrustDomain> {
+        match self {
+            Self::Nothing => None,
+            Self::Fresh(bundle) | Self::Outdated(bundle) => Some(bundle.trust_domain()),
+        }
+    }
+
+    /// The bundle that is believed.
+    const fn believed(&self) -> Option<&Bundle> {
+        match self {
+            Self::Fresh(bundle) => Some(bundle),
+            Self::Nothing | Self::Outdated(_) => None,
+        }
+    }
+
+    /// It is this old now; whether that changes what is believed.
+    fn grow(&mut self, age: Duration) -> bool {
+        match self {
+            Self::Fresh(bundle) if age > MAX_AGE => {
+                *self = Self::Outdated(bundle.clone());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// By what the endpoint is authenticated: it may be of the trust domain whose bundle is believed no longer.
+    fn authenticating(&self, identities: &Identities) -> Identities {
+        match self {
+            Self::Nothing | Self::Fresh(_) => identities.clone(),
+            Self::Outdated(bundle) => {
+                let identity = identities.borrow().joined(std::slice::from_ref(bundle));
+                watch::channel(Arc::new(identity)).1
+            }
+        }
     }
 }
 
@@ -275,21 +321,21 @@ pub fn start(
     identities: &Identities,
     health: &Health,
     tasks: &mut tokio::task::JoinSet<()>,
-) -> Vec<watch::Receiver<Option<Bundle>>> {
+) -> Vec<watch::Receiver<Newest>> {
     let begin = |endpoint: &BundleEndpoint| {
-        let (sender, receiver) = watch::channel(None);
+        let (sender, receiver) = watch::channel(Newest::Nothing);
         tasks.spawn(keep(endpoint.clone(), identities.clone(), sender, health.clone()));
         receiver
     };
     endpoints.iter().map(begin).collect()
 }
 
-/// What is believed of other trust domains: the bundles of endpoints, and of the others those of files.
-pub fn together(files: Vec<Bundle>, endpoints: &[watch::Receiver<Option<Bundle>>]) -> Arc<Vec<Bundle>> {
-    let fetched: Vec<Bundle> = endpoints.iter().filter_map(|newest| newest.borrow().clone()).collect();
-    let is_fetched = |file: &Bundle| fetched.iter().any(|one| one.trust_domain() == file.trust_domain());
-    let files: Vec<Bundle> = files.into_iter().filter(|file| !is_fetched(file)).collect();
-    Arc::new(files.into_iter().chain(fetched).collect())
+/// What is believed of other trust domains: the bundles of endpoints, and those of files where no endpoint gave one yet.
+pub fn together(files: Vec<Bundle>, endpoints: &[watch::Receiver<Newest>]) -> Arc<Vec<Bundle>> {
+    let given: Vec<Newest> = endpoints.iter().map(|newest| newest.borrow().clone()).collect();
+    let fetched: Vec<&TrustDomain> = given.iter().filter_map(Newest::trust_domain).collect();
+    let files = files.into_iter().filter(|file| !fetched.contains(&file.trust_domain()));
+    Arc::new(files.chain(given.iter().filter_map(Newest::believed).cloned()).collect())
 }
 
 #[cfg(test)]

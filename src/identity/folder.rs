@@ -87,6 +87,11 @@ pub async fn open(folder: &Path) -> Result<Identities, FolderError> {
     files::watched(paths(folder, &[SVID, KEY, BUNDLE, EXECUTION_BUNDLE]), move || read(&own)).await
 }
 
+/// The certificate of the execution CA in `folder`.
+pub(crate) fn execution_ca(folder: &Path) -> Result<Vec<Vec<u8>>, FolderError> {
+    read_chain(&folder.join(CA))
+}
+
 pub(super) fn paths(folder: &Path, names: &[&str]) -> Vec<PathBuf> {
     names.iter().map(|name| folder.join(name)).collect()
 }

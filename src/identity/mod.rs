@@ -130,15 +130,6 @@ impl Identity {
         self.execution.as_ref()
     }
 
-    /// The execution CAs that issue execution identities and nothing else, in DER: brokers hold their keys. None where
-    /// the trust domain's own authority issues them, as SPIRE's does: that one issues authorities as well.
-    pub fn execution_cas(&self) -> Vec<Vec<u8>> {
-        let Some(execution) = &self.execution else { return Vec::new() };
-        let own = self.bundle(execution.trust_domain());
-        let separate = |der: &&Vec<u8>| !own.is_some_and(|own| own.has_key_of(&CertificateDer::from(der.as_slice())));
-        execution.certificates().iter().filter(separate).cloned().collect()
-    }
-
     /// All bundles.
     pub fn bundles(&self) -> impl Iterator<Item = &Bundle> {
         self.bundles.values()

@@ -69,11 +69,22 @@ pub struct Around {
 }
 
 impl Around {
+    /// With an authority in a trust domain of its own.
     pub async fn start(folder: &Folder, options: Options) -> Self {
-        let spire = Spire::start(folder, options).await;
         let domain = Domain::init(&folder.join("sab-domain"), &TrustDomain::new("sab.org").unwrap(), now()).unwrap();
         let sab = SpiffeId::new("spiffe://sab.org/sab").unwrap();
         domain.issue(Grant::new(sab, folder.join("sab"), Duration::from_secs(7200), false), now()).unwrap();
+        Self::around(folder, Spire::start(folder, options).await).await
+    }
+
+    /// With an authority of the broker's trust domain, whose certificate the server minted.
+    pub async fn in_one_domain(folder: &Folder, options: Options) -> Self {
+        let spire = Spire::start(folder, options).await;
+        spire.mint_folder("sab", "2h", &folder.folder("sab")).await;
+        Self::around(folder, spire).await
+    }
+
+    async fn around(folder: &Folder, spire: Spire) -> Self {
         let authority = Arc::new(Authority::in_folder(&folder.join("sab")).unwrap());
         let own = identities(&spire, "sandbox").await;
         let epochs = Epochs::serve(Arc::clone(&authority), both(folder.join("sab"), own.clone()).await).await;
@@ -85,8 +96,29 @@ impl Around {
 
     /// Starts the broker as a process, and waits until it hears the authority.
     pub async fn broker(&self, issuer: &str) -> Broker {
+        self.configure(issuer);
+        let log = std::fs::File::create(self.folder.join("broker.log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_seb"));
+        let command = command.args(["broker", "--output", "json", "--config"]).arg(self.folder.join("broker.toml"));
+        let mut child = command.stdout(Stdio::piped()).stderr(log).kill_on_drop(true).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+        let line: Value = serde_json::from_str(&line.expect("the broker starts")).unwrap();
+        let address = |name: &str| line[name].as_str().unwrap().parse().unwrap();
+        let broker =
+            Broker { _child: child, grpc: address("grpc"), http: address("http"), log: self.folder.join("broker.log") };
+        self.epochs.heard().await;
+        broker
+    }
+
+    /// Writes the broker's configuration.
+    pub fn configure(&self, issuer: &str) {
         let (socket, server) = (self.spire.agent_socket(), &self.spire.server_address);
-        let (authority, sandbox) = (self.epochs.address, &self.production.address);
+        let (authority, sandbox, sab) = (self.epochs.address, &self.production.address, self.authority.id());
+        let trusted = match sab.trust_domain().to_string().as_str() {
+            "example.org" => "",
+            _ => "\"sab.org\" = \"sab/bundle.pem\"",
+        };
         let text = format!(
             r#"
 [identity]
@@ -105,10 +137,10 @@ listen = "127.0.0.1:0"
 path = "broker.db"
 record_key = "store-key.pem"
 [[authorities]]
-id = "spiffe://sab.org/sab"
+id = "{sab}"
 address = "{authority}"
 [trust_bundles]
-"sab.org" = "sab/bundle.pem"
+{trusted}
 [[targets]]
 name = "prod"
 kind = "sandbox"
@@ -118,7 +150,7 @@ server_id = "spiffe://example.org/sandbox"
 agents = ["spiffe://example.org/agent/*"]
 [ceilings]
 max_deadline_seconds = 30
-[ceilings.authorities."spiffe://sab.org/sab"]
+[ceilings.authorities."{sab}"]
 targets = ["prod"]
 [ceilings.targets.prod]
 kind = "sandbox"
@@ -137,20 +169,7 @@ boundary = "warn"
 "#,
             socket.display()
         );
-        let path = self.folder.join("broker.toml");
-        std::fs::write(&path, text).unwrap();
-        let log = std::fs::File::create(self.folder.join("broker.log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_seb"));
-        let command = command.args(["broker", "--output", "json", "--config"]).arg(path);
-        let mut child = command.stdout(Stdio::piped()).stderr(log).kill_on_drop(true).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
-        let line: Value = serde_json::from_str(&line.expect("the broker starts")).unwrap();
-        let address = |name: &str| line[name].as_str().unwrap().parse().unwrap();
-        let broker =
-            Broker { _child: child, grpc: address("grpc"), http: address("http"), log: self.folder.join("broker.log") };
-        self.epochs.heard().await;
-        broker
+        std::fs::write(self.folder.join("broker.toml"), text).unwrap();
     }
 
     /// The agent's client of the broker.

@@ -50,6 +50,23 @@ async fn i5_a_broker_under_spire_lets_the_server_mint() {
     executes("spire-mint").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_of_the_brokers_trust_domain_certifies_where_the_server_mints() {
+    let folder = Folder::new();
+    let around = Around::in_one_domain(&folder, options("spire-mint", 3600)).await;
+    let broker = around.broker("spire-mint").await;
+    let execution = around.scale(&around.client(&broker), "one").await.unwrap();
+    assert_eq!(execution.state(), State::Succeeded, "{execution:?}");
+    around.records(&["verify", "--artefacts"]).await;
+    around.records(&["replay"]).await;
+    // A broker with an intermediate could make such an authority itself.
+    around.configure("spire-downstream");
+    let mut check = tokio::process::Command::new(env!("CARGO_BIN_EXE_seb"));
+    let output = check.args(["config", "check"]).arg(folder.join("broker.toml")).output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("by its intermediate CA"), "{said}");
+}
+
 /// Executions one after the other, until it is told to end; how many there were. None may fail.
 async fn load(around: Arc<Around>, broker: Arc<crate::domain::Broker>, count: Arc<AtomicU32>, end: Arc<AtomicBool>) {
     let client = around.client(&broker);

@@ -109,7 +109,11 @@ async fn web(answer: String) -> (u16, Ca) {
 }
 
 fn nobody() -> Identities {
-    let own = ca("example.org");
+    workload_of(&ca("example.org"))
+}
+
+/// A workload that knows no trust bundle.
+fn workload_of(own: &Ca) -> Identities {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -150,13 +154,57 @@ fn a_fetched_bundle_replaces_that_of_a_file_and_nothing_else() {
     let third = TrustDomain::new("third.org").unwrap();
     let third = Bundle::from_der(&third, &[ca("third.org").der]).unwrap().from_source(TrustSource::File);
     let fetched = Bundle::from_der(&domain(), &[ca("other.org").der]).unwrap().from_source(TrustSource::BundleEndpoint);
-    let (sender, receiver) = watch::channel(None);
+    let (sender, receiver) = watch::channel(Newest::Nothing);
     let sources = || {
         let all = together(vec![file.clone(), third.clone()], std::slice::from_ref(&receiver));
         all.iter().map(|one| (one.trust_domain().to_string(), one.source())).collect::<Vec<_>>()
     };
     let of = |domain: &str, source| (domain.to_owned(), source);
     assert_eq!(sources(), [of("other.org", TrustSource::File), of("third.org", TrustSource::File)]);
-    sender.send_replace(Some(fetched));
+    sender.send_replace(Newest::Fresh(fetched));
     assert_eq!(sources(), [of("third.org", TrustSource::File), of("other.org", TrustSource::BundleEndpoint)]);
+}
+
+#[tokio::test]
+async fn i9_a_bundle_that_grew_too_old_is_believed_no_longer_and_no_file_takes_its_place() {
+    let authority = ca("other.org");
+    let bundle = Bundle::from_der(&domain(), std::slice::from_ref(&authority.der)).unwrap();
+    let mut newest = Newest::Fresh(bundle.clone());
+    assert!(!newest.grow(MAX_AGE) && newest.believed().is_some());
+    assert!(newest.grow(MAX_AGE + Duration::from_secs(1)) && newest.believed().is_none());
+    assert!(!newest.grow(MAX_AGE * 2), "it is told once");
+    let (sender, receiver) = watch::channel(newest.clone());
+    assert!(together(vec![bundle.clone()], std::slice::from_ref(&receiver)).is_empty(), "the file may be older still");
+
+    // An endpoint of that same trust domain is known again by the bundle that it gave last.
+    let body = document(&[key(&authority.der)], "");
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.subject_alt_names = vec![SanType::URI("spiffe://other.org/bundles".try_into().unwrap())];
+    let leaf = params.signed_by(&key, &authority.issuer).unwrap().der().to_vec();
+    let own = ca("example.org");
+    let id = |path: &str| SpiffeId::new(format!("spiffe://other.org/{path}")).unwrap();
+    let theirs = Bundle::from_der(&TrustDomain::new("example.org").unwrap(), std::slice::from_ref(&own.der)).unwrap();
+    let server = Identity::new(Svid::new(&[leaf], key.serialized_der()).unwrap(), [theirs]);
+    let config = tls::server_config(&watch::channel(Arc::new(server)).1, &[HTTP11]).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = TlsAcceptor::from(Arc::clone(&config)).accept(socket).await else { continue };
+            let _ = stream.read(&mut [0; 4096]).await;
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let url = format!("https://127.0.0.1:{port}/").parse().unwrap();
+    let endpoint = BundleEndpoint { trust_domain: domain(), url, profile: Profile::HttpsSpiffe(id("bundles")) };
+    let nobody = workload_of(&own);
+    let unknown = fetch(&endpoint, &Newest::Nothing.authenticating(&nobody)).await.unwrap_err();
+    assert!(matches!(unknown, EndpointError::Connect(_)), "{unknown}");
+    let (again, _) = fetch(&endpoint, &newest.authenticating(&nobody)).await.unwrap();
+    sender.send_replace(Newest::Fresh(again));
+    assert_eq!(together(vec![], std::slice::from_ref(&receiver)).len(), 1);
 }
