@@ -354,7 +354,10 @@ fn targets(
             }
             (Api::Kubernetes(_), None) => anyhow::bail!("`{}` has no exchange", target.known.name),
         };
-        Ok((target.known.name.clone(), TargetEntry { driver, read_before: target.read_before }))
+        Ok((
+            target.known.name.clone(),
+            TargetEntry { driver, read_before: target.read_before, dry_run: target.dry_run },
+        ))
     };
     config.targets.iter().map(entry).collect()
 }

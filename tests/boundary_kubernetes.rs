@@ -164,6 +164,12 @@ mod tests {
         let patch = world.execution("urn:seb:call:UPDATE:apps/deployments:shop/checkout").await;
         let (status, answer) = patch.marks(CHECKOUT).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
+        let version = async || world.cluster.admin.get(CHECKOUT).await.1["metadata"]["generation"].clone();
+        let (before, rehearsal) = (version().await, world.execution(attacks::DRY_RUN).await);
+        let body = rehearsal.marked(attacks::scaled(9));
+        let (status, answer) = rehearsal.client.patch(&format!("{CHECKOUT}?dryRun=All"), MERGE, &body).await;
+        assert_eq!((status, &answer["spec"]["replicas"]), (StatusCode::OK, &json!(9)), "{answer}");
+        assert_eq!(version().await, before, "a rehearsal changes nothing");
         let scale = world.execution("urn:seb:call:UPDATE:apps/deployments/scale:shop/checkout").await;
         let (status, answer) = scale.client.patch(&format!("{CHECKOUT}/scale"), MERGE, &attacks::scaled(3)).await;
         assert_eq!(status, StatusCode::OK, "{answer}");

@@ -97,7 +97,7 @@ mod tests {
             number += 1;
             if number % 8 == 0 {
                 // What a life writes when it ends grows with all that was written since one ended by itself.
-                let asks: Vec<_> = before.drain(..).collect();
+                let asks = std::mem::take(&mut before);
                 assert!(matches!(live(&world, &disk, u64::MAX, Event::KillAfter, &asks).await, End::Complete));
             }
             let certificate = world.scale(&format!("s{number}")).await.set("/deadline_seconds", json!(2));

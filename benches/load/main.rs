@@ -5,6 +5,7 @@
 
 mod measure;
 mod phases;
+mod process;
 mod report;
 mod world;
 

@@ -46,13 +46,24 @@ impl Samples {
         self.quantile(990)
     }
 
+    /// 0 if there are none.
+    pub(crate) fn mean(&self) -> f64 {
+        rounded(self.0.iter().sum::<f64>() / number(self.len()).max(1.0))
+    }
+
     pub(crate) fn max(&self) -> f64 {
         self.quantile(1000)
     }
 
-    /// Median, p99, greatest and count.
+    /// Median, p99, mean, greatest and count.
     pub(crate) fn to_json(&self) -> Value {
-        json!({ "p50": self.p50(), "p99": self.p99(), "max": self.max(), "count": self.len() })
+        json!({
+            "p50": self.p50(),
+            "p99": self.p99(),
+            "mean": self.mean(),
+            "max": self.max(),
+            "count": self.len(),
+        })
     }
 }
 

@@ -1,13 +1,11 @@
 //! What the load runs on: authority, broker and sandbox, each a process of its own on loopback, with fresh keys.
 
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use http::Method;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST};
 use http_body_util::{BodyExt, Full};
@@ -34,18 +32,15 @@ use seb::tls::{self, Connector, H2, HTTP11};
 use serde_json::{Value, json};
 use spiffe::{SpiffeId, TrustDomain};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 use tonic::transport::{Channel, Endpoint};
+
+use super::process::{PATIENCE, Process};
 
 /// How many agents share the load.
 pub(crate) const AGENTS: usize = 8;
 
 /// How many objects there are for each agent.
 const OBJECTS: usize = 8;
-
-/// How long anything may take to begin.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The epochs of a fresh authority with policies.
 const POLICY_EPOCH: u64 = 1;
@@ -61,13 +56,6 @@ pub(crate) struct World {
     pub(crate) broker: Process,
     pub(crate) agents: Vec<ExecutionServiceClient<Channel>>,
     operator: RevocationServiceClient<Channel>,
-}
-
-/// A process, killed when it is dropped.
-pub(crate) struct Process {
-    _child: Child,
-    pub(crate) id: u32,
-    address: String,
 }
 
 /// A contract that scales one service, under which many certificates can be issued.
@@ -93,17 +81,19 @@ impl World {
         let objects =
             objects.iter().map(|name| format!("[objects.services.{name}]\nreplicas = 3\nimage = \"shop:1\"\n"));
         let text = SANDBOX.to_owned() + &objects.collect::<String>();
-        let sandbox = Process::start(&directory, "seb", &["sandbox"], "sandbox.toml", &text, "listening").await?;
+        let sandbox = Process::start(directory.path(), "seb", &["sandbox"], "sandbox.toml", &text).await?;
         let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/default");
-        let text = SAB.replace("SANDBOX", &sandbox.address).replace("POLICIES", policies);
-        let sab = Process::start(&directory, "sab", &["serve"], "sab.toml", &text, "listening").await?;
-        let text = BROKER.replace("SANDBOX", &sandbox.address).replace("AUTHORITY", &sab.address);
-        let broker = Process::start(&directory, "seb", &["broker"], "broker.toml", &text, "grpc").await?;
+        let text = SAB.replace("SANDBOX", sandbox.address("listening")?).replace("POLICIES", policies);
+        let sab = Process::start(directory.path(), "sab", &["serve"], "sab.toml", &text).await?;
+        let text =
+            BROKER.replace("SANDBOX", sandbox.address("listening")?).replace("AUTHORITY", sab.address("listening")?);
+        let broker = Process::start(directory.path(), "seb", &["broker"], "broker.toml", &text).await?;
         let mut clients = Vec::new();
         for who in &agents {
-            clients.push(ExecutionServiceClient::new(channel(&directory, who, "seb", &broker.address).await?));
+            clients.push(ExecutionServiceClient::new(channel(&directory, who, "seb", broker.address("grpc")?).await?));
         }
-        let operator = RevocationServiceClient::new(channel(&directory, "operator", "sab", &sab.address).await?);
+        let operator =
+            RevocationServiceClient::new(channel(&directory, "operator", "sab", sab.address("listening")?).await?);
         let own = directory.path().join("seb");
         Ok(Self {
             authority: Authority::in_folder(&directory.path().join("sab"))?,
@@ -142,7 +132,7 @@ impl World {
         let identities = identities(&self.directory, "sab").await?;
         let path = format!("/v1/objects/services/{name}");
         let (status, seen) =
-            visit(&self.sandbox.address, id("sandbox")?, &identities, Method::GET, &path, None).await?;
+            visit(self.sandbox.address("listening")?, id("sandbox")?, &identities, Method::GET, &path, None).await?;
         ensure!(status.is_success(), "the sandbox answers {status} for `{name}`");
         let uid = seen.get("uid").and_then(seb::contract::Json::as_str).context("an object without uid")?.to_owned();
         let now = clock::now()?.seconds();
@@ -219,7 +209,7 @@ impl World {
             .body(Full::new(Bytes::from(body.to_string())))?;
         let config = tls::execution_client_config(identity, &self.execution, [id("sandbox")?], &[HTTP11])?;
         let begun = clock::instant();
-        let stream = tls::connect(&self.sandbox.address, config, PATIENCE).await?;
+        let stream = tls::connect(self.sandbox.address("listening")?, config, PATIENCE).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let answer = sender.send_request(request).await?;
@@ -282,37 +272,6 @@ async fn channel(directory: &TempDir, who: &str, server: &str, address: &str) ->
     let config = tls::client_config(&identities(directory, who).await?, [id(server)?], &[H2])?;
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
     Ok(endpoint.connect_with_connector(Connector::new(config, PATIENCE)).await?)
-}
-
-impl Process {
-    /// Starts a program; it is there once it has printed where it listens, in `field`.
-    async fn start(
-        directory: &TempDir,
-        program: &str,
-        words: &[&str],
-        file: &str,
-        config: &str,
-        field: &str,
-    ) -> anyhow::Result<Self> {
-        let path = directory.path().join(file);
-        std::fs::write(&path, config)?;
-        let log = std::fs::File::create(directory.path().join(format!("{file}.stderr")))?;
-        let program = if program == "seb" { env!("CARGO_BIN_EXE_seb") } else { env!("CARGO_BIN_EXE_sab") };
-        let mut command = Command::new(program);
-        command.args(["--output", "json"]).args(words).arg("--config").arg(&path);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true).spawn()?;
-        let mut said = String::new();
-        let output = child.stdout.take().context("no standard output")?;
-        let mut lines = BufReader::new(output);
-        tokio::time::timeout(PATIENCE, lines.read_line(&mut said)).await??;
-        let Ok(line) = serde_json::from_str::<Value>(&said) else {
-            bail!("`{file}`: the process does not say where it listens, see {}", directory.path().display());
-        };
-        let address = line.get(field).and_then(Value::as_str).context("no address")?;
-        let address: SocketAddr = address.parse()?;
-        let id = child.id().context("the process has ended")?;
-        Ok(Self { _child: child, id, address: address.to_string() })
-    }
 }
 
 const SANDBOX: &str = r#"

@@ -10,6 +10,7 @@
 //! - Every refusal is recorded, with the exact reason.
 
 mod answer;
+mod check;
 mod clock_watch;
 mod drafts;
 mod inflight;
@@ -40,7 +41,7 @@ use crate::identity::{Issuer, MintError};
 use crate::reason::{Denial, Reason};
 use crate::record::{Artefact, InvalidDraft, TrustSource, media};
 use crate::store::{Execution, Store, StoreError, UseKey};
-use crate::target::Target;
+use crate::target::{Rehearsed, Target};
 use crate::telemetry::{BrokerMetrics, Phase};
 use crate::timestamp::Timestamp;
 
@@ -92,6 +93,8 @@ pub struct TargetEntry {
     /// Whether the object is read before an atomic call as well, so that drift is denied early, explained, and costs
     /// no use. Without it the target alone refuses what has drifted.
     pub read_before: bool,
+    /// Whether [`Broker::check`] has the target rehearse the call as well, where its driver can.
+    pub dry_run: bool,
 }
 
 /// What an agent presents, converted and bounded but not verified.
@@ -137,6 +140,8 @@ pub struct Checked {
     pub denials: Vec<Denial>,
     /// The exact call, if the request can be applied to the contract.
     pub call: Option<Call>,
+    /// What the target itself says of it, if it would be allowed and the target was asked.
+    pub rehearsed: Option<Rehearsed>,
 }
 
 /// Nothing was done.
@@ -307,24 +312,6 @@ impl<S: Store> Broker<S> {
         };
         let task = tokio::spawn(task.in_current_span());
         task.await.map_err(|error| Refused::Internal(error.to_string()))?
-    }
-
-    /// Everything that [`Self::execute`] does before it consumes the use. Records nothing.
-    ///
-    /// # Errors
-    /// If the store failed, or the certificate is not authentic.
-    pub async fn check(&self, presented: Presented, peer: Peer) -> Result<Checked, Refused> {
-        let authentic = self.authenticate(&presented, self.reading().now);
-        let authentic = authentic.map_err(|denial| Refused::denied(denial, None))?;
-        let usage = self.usage(&authentic, &peer).await;
-        let facts = self.observe(&authentic, &presented.request, peer, usage).await;
-        let decision = evaluate(&facts);
-        let call = facts
-            .certified
-            .contract()
-            .ok()
-            .and_then(|contract| contract.call(facts.request.step.as_ref(), &facts.request.choice).ok());
-        Ok(Checked { denials: decision.denials().to_vec(), call })
     }
 
     /// One execution, as the store has it.

@@ -196,11 +196,16 @@ fn print_check(checked: &wire::CheckResponse, format: Format, out: &mut impl Wri
             let denials: Vec<_> =
                 checked.denials.iter().map(|d| json!({ "reason": d.reason, "detail": d.detail })).collect();
             let call: Option<serde_json::Value> = serde_json::from_str(&checked.call).ok();
+            let dry_run = checked
+                .dry_run
+                .as_ref()
+                .map(|run| json!({ "result": rehearsal(run), "rejection": run.rejection, "detail": run.detail }));
             let document = json!({
                 "allowed": checked.allowed,
                 "denials": denials,
                 "call": call,
                 "call_digest": checked.call_digest,
+                "dry_run": dry_run,
             });
             writeln!(out, "{document}")?;
         }
@@ -216,13 +221,28 @@ fn print_check(checked: &wire::CheckResponse, format: Format, out: &mut impl Wri
                     table.row("", format!("{} ({})", reason.mend(), reason.mender().as_str()));
                 }
             }
+            if let Some(run) = &checked.dry_run {
+                let said = [rehearsal(run), &run.rejection, &run.detail];
+                let said: Vec<_> = said.into_iter().filter(|said| !said.is_empty()).collect();
+                table.row("dry run", printable(&said.join(": ")));
+            }
             if !checked.call.is_empty() {
                 table.row("call", printable(&checked.call)).row("digest", printable(&checked.call_digest));
             }
             table.print(out)?;
         }
     }
-    Ok(if checked.allowed { Exit::Success } else { Exit::Refused })
+    let refused = checked.dry_run.as_ref().is_some_and(|run| run.result() == wire::dry_run::Result::Refused);
+    Ok(if checked.allowed && !refused { Exit::Success } else { Exit::Refused })
+}
+
+/// What came of a rehearsal, in a word.
+fn rehearsal(run: &wire::DryRun) -> &'static str {
+    match run.result() {
+        wire::dry_run::Result::Accepted => "accepted",
+        wire::dry_run::Result::Refused => "refused",
+        wire::dry_run::Result::Unavailable | wire::dry_run::Result::Unspecified => "unavailable",
+    }
 }
 
 /// How a command ends for an execution in this state.

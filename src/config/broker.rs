@@ -80,6 +80,8 @@ pub struct TargetConfig {
     pub exchange: Option<Exchange>,
     /// Whether the live state is read before the decision, where the driver could leave the baseline to the call.
     pub read_before: bool,
+    /// Whether a check has the target rehearse the call.
+    pub dry_run: bool,
 }
 
 impl BrokerConfig {
@@ -209,7 +211,13 @@ impl TargetConfig {
         let exchange = read_exchange(table, known.as_ref());
         let meaning = "Whether its live state is read before the decision, so that drift is seen before the call and not only by it.";
         let read_before = table.default("read_before", Boolean, "true", meaning);
-        Some(Self { known: known?, exchange: exchange?, read_before: read_before? })
+        let meaning = "Whether `Check` has the API server rehearse the call as well (a server-side dry run), by an identity that its policies take for nothing else: docs/kubernetes.md. For `jwt-svid` alone.";
+        let dry_run = table.default("dry_run", Boolean, "false", meaning);
+        let exchange = exchange?;
+        if dry_run? && !matches!(exchange, Some(Exchange::JwtSvid { .. })) {
+            return table.refuse("dry_run", "needs the exchange `jwt-svid`: leave it out", None);
+        }
+        Some(Self { known: known?, exchange, read_before: read_before?, dry_run: dry_run? })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::proto::seb::v1 as wire;
 use crate::reason::{Denial, Reason};
 use crate::spiffe_id;
 use crate::store::{Filter, MAX_PAGE, Query, Record};
+use crate::target::Rehearsed;
 use crate::telemetry::TraceParent;
 use crate::timestamp::Timestamp;
 
@@ -209,7 +210,18 @@ pub fn wire_checked(checked: &Checked) -> wire::CheckResponse {
         denials: checked.denials.iter().map(wire_denial).collect(),
         call: checked.call.as_ref().map(|call| call.to_json().to_canonical()).unwrap_or_default(),
         call_digest: checked.call.as_ref().map(|call| call.digest().to_string()).unwrap_or_default(),
+        dry_run: checked.rehearsed.as_ref().map(wire_dry_run),
     }
+}
+
+fn wire_dry_run(rehearsed: &Rehearsed) -> wire::DryRun {
+    use wire::dry_run::Result as Of;
+    let (result, rejection, detail) = match rehearsed {
+        Rehearsed::Accepted => (Of::Accepted, "", ""),
+        Rehearsed::Refused { reason, detail } => (Of::Refused, reason.as_str(), detail.as_str()),
+        Rehearsed::Unavailable { detail } => (Of::Unavailable, "", detail.as_str()),
+    };
+    wire::DryRun { result: result.into(), rejection: rejection.to_owned(), detail: detail.to_owned() }
 }
 
 fn wire_denial(denial: &Denial) -> wire::Denial {

@@ -24,6 +24,25 @@ use crate::decision::{LiveState, PermittedCall, Terms};
 pub use crate::execution::{Evidence, Grade, Performed, Rejection};
 use crate::identity::{ExecutionIdentity, Form};
 
+/// What came of a rehearsal ([`Target::rehearse`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rehearsed {
+    /// The target would take the call as the object is now.
+    Accepted,
+    /// The target would refuse it.
+    Refused {
+        /// Why, in general.
+        reason: Rejection,
+        /// What the target says.
+        detail: String,
+    },
+    /// Nobody knows.
+    Unavailable {
+        /// Why not.
+        detail: String,
+    },
+}
+
 /// A target, as the broker sees it. One value serves all executions, concurrently.
 pub trait Target: Send + Sync {
     /// The kind of target that it drives; the broker gives it calls of this kind only.
@@ -54,6 +73,18 @@ pub trait Target: Send + Sync {
         identity: ExecutionIdentity,
         fence: &'a dyn Fence,
     ) -> BoxFuture<'a, Performed>;
+
+    /// The form of the identity that [`Target::rehearse`] takes for this very call: one that can do nothing else. None
+    /// where the target cannot rehearse it. A plain function of the call.
+    fn rehearsal(&self, _call: &Call) -> Option<Form> {
+        None
+    }
+
+    /// Has the target itself try a call of these terms without any effect; ends after a bounded time. Terms permit
+    /// nothing: what keeps it from having an effect is the identity, which the target takes for nothing but a rehearsal.
+    fn rehearse<'a>(&'a self, _terms: &'a Terms, _identity: ExecutionIdentity) -> BoxFuture<'a, Rehearsed> {
+        Box::pin(async { Rehearsed::Unavailable { detail: "the target rehearses nothing".to_owned() } })
+    }
 
     /// What the target itself knows of an earlier call, of which these were the terms. May be asked any number of times,
     /// after a restart as well, and changes nothing.

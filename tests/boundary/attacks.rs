@@ -14,6 +14,7 @@ use crate::world::{
 };
 
 const PATCH: &str = "urn:seb:call:UPDATE:apps/deployments:shop/checkout";
+pub const DRY_RUN: &str = "urn:seb:dry-run:UPDATE:apps/deployments:shop/checkout";
 const SCALE: &str = "urn:seb:call:UPDATE:apps/deployments/scale:shop/checkout";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/shop/deployments";
 const PODS: &str = "/api/v1/namespaces/shop/pods";
@@ -36,6 +37,7 @@ pub async fn attempt(world: &World, name: &str) -> Answer {
         }
         "long-token" => world.execution_for(&[PATCH], "1h").await.marks(CHECKOUT).await,
         "unmarked" => annotates(&world.execution(PATCH).await.client, CHECKOUT).await,
+        name if name.starts_with("dry-run") => with_token_for_a_dry_run(world, name).await,
         "expired" => expired(world).await,
         "cluster-admin" => annotates(&world.cluster_admin, CHECKOUT).await,
         "masters-create" => masters.post(DEPLOYMENTS, &deployment("another")).await,
@@ -126,6 +128,23 @@ async fn as_masters(masters: &Client, name: &str) -> Answer {
             masters.patch(&format!("{CHECKOUT}/status"), MERGE, &json!({ "status": { "replicas": 7 } })).await
         }
         "masters-collection" => masters.delete(DEPLOYMENTS).await,
+        _ => panic!("nobody wrote `{name}`"),
+    }
+}
+
+async fn with_token_for_a_dry_run(world: &World, name: &str) -> Answer {
+    let execution = world.execution(DRY_RUN).await;
+    match name {
+        "dry-run-done" => execution.marks(CHECKOUT).await,
+        "dry-run-other" => execution.marks(&format!("{DEPLOYMENTS}/cart?dryRun=All")).await,
+        "dry-run-call" => world.execution_for(&[PATCH, DRY_RUN], "60s").await.marks(CHECKOUT).await,
+        "dry-run-delete" => {
+            let execution = world.execution("urn:seb:dry-run:DELETE:apps/deployments:shop/checkout").await;
+            let options = json!({ "apiVersion": "v1", "kind": "DeleteOptions" });
+            let path = format!("{CHECKOUT}?dryRun=All");
+            execution.client.send(Method::DELETE, &path, "application/json", &options).await.unwrap()
+        }
+        "dry-run-scale" => execution.client.patch(&format!("{CHECKOUT}/scale"), MERGE, &scaled(7)).await,
         _ => panic!("nobody wrote `{name}`"),
     }
 }

@@ -137,9 +137,9 @@ impl Executor for Fake {
 
     async fn check(&self, presented: Presented, _: Peer) -> Result<Checked, Refused> {
         match Self::refusal(Self::act(&presented)) {
-            Some(Refused::Denied { denials, .. }) => Ok(Checked { denials, call: None }),
+            Some(Refused::Denied { denials, .. }) => Ok(Checked { denials, call: None, rehearsed: None }),
             Some(refused) => Err(refused),
-            None => Ok(Checked { denials: Vec::new(), call: None }),
+            None => Ok(Checked { denials: Vec::new(), call: None, rehearsed: None }),
         }
     }
 

@@ -16,4 +16,6 @@ mod failing;
 #[cfg(test)]
 mod measured;
 #[cfg(test)]
+mod rehearsing;
+#[cfg(test)]
 mod verbs;

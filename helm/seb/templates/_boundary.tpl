@@ -60,6 +60,10 @@ spec:
   expression: >-
     has(request.userInfo.extra) && 'seb.dev/call' in request.userInfo.extra
     ? request.userInfo.extra['seb.dev/call'] : []
+- name: dryRuns
+  expression: >-
+    has(request.userInfo.extra) && 'seb.dev/dry-run' in request.userInfo.extra
+    ? request.userInfo.extra['seb.dev/dry-run'] : []
 - name: minted
   expression: >-
     variables.username.startsWith('seb:spiffe://{{ .Values.trustDomain }}/seb/execution/')
@@ -67,6 +71,14 @@ spec:
 - name: certified
   expression: >-
     variables.minted && variables.name != '' && variables.calls.size() == 1 && variables.calls[0] == variables.call
+# What a check has rehearsed: by an identity for the dry run of this very call, which is nobody's leave to make it. Of
+# other subresources (`token`, for one) a dry run is not without effect.
+- name: rehearsed
+  expression: >-
+    variables.minted && variables.name != '' && variables.calls.size() == 0 && variables.dryRuns.size() == 1
+    && variables.dryRuns[0] == variables.call.replace('urn:seb:call:', 'urn:seb:dry-run:', 1)
+    && has(request.dryRun) && request.dryRun && (!variables.resource.contains('/')
+    || ['/scale', '/status', '/eviction'].exists(it, variables.resource.endsWith(it)))
 {{- end }}
 
 {{/* One exemption as a condition. */}}
@@ -164,11 +176,12 @@ spec:
       messageExpression: >-
         'seb: not_minted: this is changed only by an identity that the broker minted for the very call, not by `'
         + variables.username + '`; propose the change to the authority'
-    - expression: "!variables.minted || variables.certified"
+    - expression: "!variables.minted || variables.certified || variables.rehearsed"
       reason: Forbidden
       messageExpression: >-
         'seb: not_certified: this identity was minted for '
-        + (variables.calls.size() == 1 ? '`' + variables.calls[0] + '`' : string(variables.calls.size()) + ' calls')
+        + (variables.calls.size() == 1 ? '`' + variables.calls[0] + '`'
+        : variables.dryRuns.size() == 1 ? '`' + variables.dryRuns[0] + '`' : string(variables.calls.size()) + ' calls')
         + ', not for `' + variables.call + '`'
     # The mark that the broker writes with the change: without it there is no evidence, and by it a second use shows.
     - expression: "!variables.marks || variables.marked"
@@ -186,6 +199,7 @@ spec:
     - key: admitted-by
       valueExpression: >-
         variables.certified ? 'certified ' + variables.call
+        : variables.rehearsed ? 'dry run ' + variables.call
         : variables.granted ? 'executor ' + variables.username
         : variables.exemption != '' ? 'exemption ' + variables.exemption
         : 'nothing'
@@ -310,7 +324,7 @@ spec:
         false
         {{- end }}
   validations:
-    - expression: "variables.installer || variables.controller || variables.broker || variables.certified"
+    - expression: "variables.installer || variables.controller || variables.broker || variables.certified || variables.rehearsed"
       reason: Forbidden
       messageExpression: >-
         'seb: own_namespace: the broker runs here, and who changes this could be the broker; `'
@@ -441,25 +455,25 @@ spec:
     - name: role
       expression: "object != null && has(object.roleRef) && object.roleRef.kind == 'ClusterRole' ? object.roleRef.name : ''"
   validations:
-    - expression: "variables.certified || !variables.ours"
+    - expression: "variables.certified || variables.rehearsed || !variables.ours"
       reason: Forbidden
       messageExpression: >-
         'seb: own_role: `' + variables.name + '` belongs to the broker; `' + variables.username + '` is no installer of it'
     - expression: >-
-        variables.certified || variables.subjects.all(s, !(s.kind == 'User' && s.name.startsWith('seb:'))
+        variables.certified || variables.rehearsed || variables.subjects.all(s, !(s.kind == 'User' && s.name.startsWith('seb:'))
         && !(s.kind == 'Group' && s.name.startsWith('seb:'))
         && !(s.kind == 'ServiceAccount' && has(s.namespace) && s.namespace == {{ toJson $root.Release.Namespace }}))
       reason: Forbidden
       message: "seb: executor_grant: identities of the broker have the roles of its release, and no others"
     - expression: >-
-        variables.certified || variables.rules.all(r, !(r.verbs.exists(v, v == '*' || v.startsWith('impersonate'))
+        variables.certified || variables.rehearsed || variables.rules.all(r, !(r.verbs.exists(v, v == '*' || v.startsWith('impersonate'))
         && has(r.apiGroups) && r.apiGroups.exists(g, g in ['', '*', 'authentication.k8s.io'])
         && has(r.resources) && r.resources.exists(n, n in ['*', '*/*', 'users', 'groups', 'uids', 'serviceaccounts']
         || n.startsWith('userextras'))))
       reason: Forbidden
       message: "seb: impersonation_grant: who may impersonate can be an execution identity; no new role may allow it"
     - expression: >-
-        variables.certified || !(variables.role in {{ toJson $root.Values.boundary.refusedClusterRoles }})
+        variables.certified || variables.rehearsed || !(variables.role in {{ toJson $root.Values.boundary.refusedClusterRoles }})
         || (has(request.namespace) && !(request.namespace in ['', 'kube-system', {{ toJson $root.Release.Namespace }}]))
       reason: Forbidden
       messageExpression: >-

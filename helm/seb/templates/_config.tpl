@@ -34,6 +34,9 @@ audience = {{ .Values.cluster.audience | quote }}
 {{- if include "seb.executors" . }}
 executor = {{ printf "%s/%s" .Release.Namespace (include "seb.executor" .) | quote }}
 {{- end }}
+{{- if include "seb.rehearses" . }}
+dry_run = true
+{{- end }}
 
 [roles]
 agents = {{ toJson .Values.broker.agents }}

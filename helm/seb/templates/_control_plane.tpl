@@ -15,7 +15,7 @@ jwt:
         message: only an identity that was minted for one call comes in by this issuer
       - expression: "int(claims.exp) - int(claims.iat) <= {{ int .Values.cluster.tokenSeconds }}"
         message: the token lives longer than {{ int .Values.cluster.tokenSeconds }} seconds
-      - expression: "dyn(claims.aud).filter(a, a.startsWith('urn:seb:call:')).size() == 1"
+      - expression: "dyn(claims.aud).filter(a, a.startsWith('urn:seb:')).size() == 1"
         message: the token is not for exactly one call
     claimMappings:
       username:
@@ -25,6 +25,8 @@ jwt:
       extra:
         - key: seb.dev/call
           valueExpression: "dyn(claims.aud).filter(a, a.startsWith('urn:seb:call:'))"
+        - key: seb.dev/dry-run
+          valueExpression: "dyn(claims.aud).filter(a, a.startsWith('urn:seb:dry-run:'))"
 {{- end }}
 
 {{/* For the API server: `--admission-control-config-file`, since 1.37 (1.36: the feature gate). */}}

@@ -25,6 +25,11 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{- define "seb.brokerId" -}}spiffe://{{ .Values.trustDomain }}{{ .Values.broker.path }}{{- end }}
+{{/* Whether identities for dry runs are held to them: by the policies, where these refuse. */}}
+{{- define "seb.rehearses" -}}
+{{- if and .Values.cluster.dryRun (eq .Values.cluster.exchange "jwt-svid") .Values.boundary.enabled (eq .Values.boundary.mode "deny") }}true{{ end -}}
+{{- end }}
+
 {{- define "seb.sabId" -}}spiffe://{{ .Values.trustDomain }}{{ .Values.sab.path }}{{- end }}
 
 {{- define "seb.sabAddress" -}}

@@ -157,6 +157,14 @@ impl Exchanger {
         }
     }
 
+    /// The form of the identity that may rehearse the call of this name. An executor's token can do more than that.
+    pub(super) fn rehearsal(&self, urn: String) -> Option<Form> {
+        match &self.exchange {
+            Exchange::JwtSvid { audience } => Some(Form::Jwt { audiences: vec![audience.0.clone(), urn] }),
+            Exchange::ProjectedToken { .. } => None,
+        }
+    }
+
     /// The credential of one mutation.
     pub(super) async fn credential(
         &self,

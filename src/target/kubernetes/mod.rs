@@ -19,6 +19,7 @@ mod exchange;
 mod merge;
 mod plan;
 mod reader;
+mod rehearse;
 mod urn;
 
 use std::collections::BTreeSet;
@@ -44,14 +45,14 @@ use crate::clock;
 use crate::contract::{Baseline, Call, KubernetesResource, Pointer, Resource, TargetKind};
 use crate::decision::{LiveState, PermittedCall, Terms};
 use crate::identity::{ExecutionIdentity, Form};
-use crate::target::{Evidence, Fence, Grade, Performed, Rejection, Target};
+use crate::target::{Evidence, Fence, Grade, Performed, Rehearsed, Rejection, Target};
 use crate::telemetry::{Shown, log};
 use crate::timestamp::Timestamp;
 
 pub use self::endpoint::CertificateFiles;
 pub use self::exchange::{Audience, Exchange, InvalidText, Requester, ServiceAccount};
 pub use self::plan::{ANNOTATION, APPLY_ANNOTATION, FIELD_MANAGER};
-pub use self::urn::{Operation, call_urn};
+pub use self::urn::{Operation, call_urn, dry_run_urn};
 
 /// How long after the deadline an answer is still waited for: the API server gives up at the deadline, and says so.
 const GRACE: Duration = Duration::from_secs(2);
@@ -292,6 +293,14 @@ impl Target for Kubernetes {
         fence: &'a dyn Fence,
     ) -> BoxFuture<'a, Performed> {
         Box::pin(self.mutate(call, identity, fence))
+    }
+
+    fn rehearsal(&self, call: &Call) -> Option<Form> {
+        self.rehearsal_form(call)
+    }
+
+    fn rehearse<'a>(&'a self, terms: &'a Terms, identity: ExecutionIdentity) -> BoxFuture<'a, Rehearsed> {
+        Box::pin(self.dry_run(terms, identity))
     }
 
     fn evidence<'a>(&'a self, terms: &'a Terms) -> BoxFuture<'a, Evidence> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use http::Method;
 
 use super::merge;
-use super::urn::{Operation, call_urn};
+use super::urn::{Operation, call_urn, dry_run_urn};
 use crate::contract::{Baseline, Call, CallBody, Json, KubernetesResource, Object, Pointer, Resource, Verb, Version};
 use crate::decision::MutationId;
 use crate::execution::Grade;
@@ -147,6 +147,11 @@ impl Plan {
     /// The name of the call.
     pub(super) fn urn(&self) -> String {
         call_urn(self.operation, &self.resource)
+    }
+
+    /// The name of a dry run of it.
+    pub(super) fn dry_run_urn(&self) -> String {
+        dry_run_urn(self.operation, &self.resource)
     }
 
     /// What must be known before.

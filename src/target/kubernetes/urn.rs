@@ -53,6 +53,11 @@ pub fn call_urn(operation: Operation, resource: &KubernetesResource) -> String {
     format!("urn:seb:call:{operation}:{group}/{plural}{slash}{subresource}:{namespace}/{name}")
 }
 
+/// The name of a dry run of a call: the same, in a name space of its own, so that it is nobody's leave to make the call.
+pub fn dry_run_urn(operation: Operation, resource: &KubernetesResource) -> String {
+    call_urn(operation, resource).replacen("urn:seb:call:", "urn:seb:dry-run:", 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

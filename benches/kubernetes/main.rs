@@ -1,0 +1,104 @@
+//! What a certified mutation of Kubernetes costs: `Execute` beside the very patch that it makes, sent by a plain client on
+//! a warm connection; on the real servers of the testbed, authority and broker being processes of their own.
+//! `docs/performance.md` says what each figure means; `make bench-kubernetes` runs it.
+//!
+//! Prints tables for that page to standard output, and JSON to `--json FILE`.
+
+#[path = "../load/measure.rs"]
+#[expect(dead_code, reason = "the load harness measures more")]
+mod measure;
+mod phases;
+#[path = "../load/process.rs"]
+mod process;
+mod report;
+#[expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests share it; what fails there ends the measurement"
+)]
+#[path = "../../tests/support/testbed/mod.rs"]
+mod testbed;
+mod world;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Parser;
+use serde_json::{Value, json};
+
+use self::world::{Cluster, Issuer, World};
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Pairs of an execution and the same patch without a broker, for each row
+    #[arg(long, default_value_t = 300)]
+    pairs: usize,
+    /// Seconds of each run at one number of agents
+    #[arg(long, default_value_t = 6)]
+    seconds: u64,
+    /// Runs at each number of agents; the best one counts
+    #[arg(long, default_value_t = 2)]
+    runs: usize,
+    /// Numbers of agents
+    #[arg(long, value_delimiter = ',', default_value = "1,8,64")]
+    agents: Vec<usize>,
+    /// Only these: embedded, spire-downstream, spire-mint
+    #[arg(long, value_delimiter = ',')]
+    issuers: Vec<Issuer>,
+    /// Only these: latency, throughput
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Write the JSON there
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// What `cargo bench` says
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let measured = runtime.block_on(run(&arguments))?;
+    write!(std::io::stdout().lock(), "{}", report::tables(&measured))?;
+    if let Some(file) = &arguments.json {
+        let text = serde_json::to_string_pretty(&json!({ "kubernetes": measured }))?;
+        std::fs::write(file, text + "\n").with_context(|| format!("cannot write `{}`", file.display()))?;
+    }
+    Ok(())
+}
+
+async fn run(arguments: &Arguments) -> anyhow::Result<Value> {
+    let wanted = |phase: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == phase);
+    let say = |what: &str| writeln!(std::io::stderr().lock(), "measuring: {what}");
+    let load = || -> anyhow::Result<String> { Ok(std::fs::read_to_string("/proc/loadavg")?.trim().to_owned()) };
+    let before = load()?;
+    let mut cluster = Cluster::start().await?;
+    let (mut latency, mut throughput) = (Vec::new(), Vec::new());
+    let issuers: Vec<Issuer> =
+        if arguments.issuers.is_empty() { Issuer::ALL.to_vec() } else { arguments.issuers.clone() };
+    for issuer in issuers {
+        let world = World::start(&mut cluster, issuer).await?;
+        for row in issuer.rows().iter().filter(|_| wanted("latency")) {
+            say(&format!("{issuer}, {row}"))?;
+            latency.push(phases::latency(&cluster, &world, *row, arguments.pairs).await?);
+        }
+        if issuer == Issuer::SpireMint && wanted("throughput") {
+            for agents in &arguments.agents {
+                say(&format!("{agents} agents"))?;
+                throughput
+                    .push(phases::throughput(&cluster, &world, *agents, arguments.seconds, arguments.runs).await?);
+            }
+        }
+    }
+    Ok(json!({
+        "processors": std::thread::available_parallelism()?.get(),
+        "load_average_before": before,
+        "load_average_after": load()?,
+        "latency": latency,
+        "throughput": throughput,
+    }))
+}

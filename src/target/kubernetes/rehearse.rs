@@ -1,0 +1,134 @@
+//! Rehearsing a call: the very request, as a server-side dry run.
+//!
+//! It goes out under an identity whose second audience names a dry run and no call. The API server maps the two apart, and
+//! its policies take this one for the one request with `dryRun=All` and for nothing else (`docs/boundary-kubernetes.md`):
+//! so no decision, no use of a certificate and no fence stand before it. What must be true: a request that leaves here says
+//! `dryRun=All`, in the place where an API server looks for it.
+
+use std::time::Duration;
+
+use http::Method;
+
+use super::answer::{Meaning, meaning};
+use super::connection::Sent;
+use super::plan::{MAX_BODY, Plan, Unfit, Wire};
+use super::{Early, Failure, Kubernetes, bearer, request};
+use crate::clock;
+use crate::contract::{Call, Json};
+use crate::decision::Terms;
+use crate::execution::{Performed, Rejection};
+use crate::identity::{ExecutionIdentity, Form};
+use crate::target::Rehearsed;
+
+/// How long one may take.
+const REHEARSAL: Duration = Duration::from_secs(5);
+
+/// Whether a dry run of this subresource is surely without effect: a token is made all the same, for one.
+fn is_rehearsed(subresource: &str) -> bool {
+    ["scale", "status", "eviction"].contains(&subresource)
+}
+
+impl Kubernetes {
+    pub(super) fn rehearsal_form(&self, call: &Call) -> Option<Form> {
+        let plan = Plan::of(call).ok().filter(|plan| plan.resource.subresource.as_deref().is_none_or(is_rehearsed))?;
+        let urn = plan.dry_run_urn();
+        self.performing.as_ref()?.exchanger.rehearsal(urn)
+    }
+
+    pub(super) async fn dry_run(&self, terms: &Terms, identity: ExecutionIdentity) -> Rehearsed {
+        self.try_dry_run(terms, identity).await.unwrap_or_else(|detail| Rehearsed::Unavailable { detail })
+    }
+
+    async fn try_dry_run(&self, terms: &Terms, identity: ExecutionIdentity) -> Result<Rehearsed, String> {
+        let performing = self.performing.as_ref().ok_or("this process only reads the API server")?;
+        let rehearsed = self.rehearsal_form(terms.call());
+        if identity.plan().mutation() != terms.mutation_id() || Some(identity.plan().form()) != rehearsed.as_ref() {
+            return Err("the identity was not minted for this rehearsal".to_owned());
+        }
+        let end = clock::instant() + REHEARSAL;
+        let plan = Plan::of(terms.call())?;
+        let text = |Failure(detail): Failure| detail;
+        let token = identity.into_jwt().map_err(|error| error.to_string())?;
+        let bearer = bearer(token.as_str()).map_err(text)?;
+        let refused = |detail| Rehearsed::Refused { reason: Rejection::Precondition, detail };
+        let seen = match self.needed(&plan).await {
+            Ok(seen) => seen,
+            Err(Early::Drift(observed)) => return Ok(refused(format!("the target has {observed}"))),
+            Err(Early::Unreadable(detail)) => return Err(detail),
+        };
+        let wire = match plan.request(terms.mutation_id(), REHEARSAL.as_secs(), seen.as_ref()) {
+            Ok(wire) => wire.dry_run()?,
+            Err(Unfit::Drift(observed)) => return Ok(refused(format!("the target has {observed}"))),
+            Err(Unfit::Call(detail)) => return Err(detail),
+        };
+        let request = request(performing.pool.endpoint(), wire, &bearer).map_err(text)?;
+        let answer = match performing.pool.send(request, None, end).await {
+            Sent::Answered(answer) => answer,
+            Sent::NotWritten(failure) | Sent::Lost(failure) => return Err(text(failure)),
+            Sent::Denied(denial) => return Err(denial.to_string()),
+        };
+        let performed = match meaning(terms, &plan, &answer) {
+            Meaning::Settled(performed) => performed,
+            Meaning::Refused { reason, detail } => self.compared(terms, &plan, reason, detail).await,
+        };
+        Ok(match performed {
+            Performed::Succeeded { .. } => Rehearsed::Accepted,
+            Performed::Rejected { reason, detail, observed: Some(observed) } => {
+                Rehearsed::Refused { reason, detail: format!("{detail}; the target has {observed}") }
+            }
+            Performed::Rejected { reason, detail, observed: None } => Rehearsed::Refused { reason, detail },
+            Performed::Unknown { detail } | Performed::NotStarted { detail } => Rehearsed::Unavailable { detail },
+            Performed::Aborted { denial } => Rehearsed::Unavailable { detail: denial.to_string() },
+        })
+    }
+}
+
+impl Wire {
+    /// The same request without any effect. Of a deletion that has a body an API server reads the options there, and no
+    /// others: `dryRun` beside it in the query would be passed over, and the object deleted.
+    pub(super) fn dry_run(mut self) -> Result<Self, String> {
+        if self.method == Method::DELETE {
+            let mut body = Json::parse_within(&self.body, MAX_BODY).map_err(|error| error.to_string())?;
+            let Json::Object(options) = &mut body else { return Err("a deletion without options".to_owned()) };
+            options.insert("dryRun".to_owned(), Json::Array(vec!["All".into()]));
+            self.body = body.to_canonical().into_bytes();
+        } else {
+            self.target.push_str("&dryRun=All");
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::plan::tests::call;
+    use super::*;
+
+    #[test]
+    fn i4_a_rehearsal_is_the_very_request() {
+        let baseline = json!({"mode": "exact", "identity": "uid-1", "version": "42"});
+        let resource = json!({
+            "group": "apps", "version": "v1", "resource": "deployments", "namespace": "shop", "name": "checkout",
+        });
+        let scaled = json!({"spec": {"replicas": 5}});
+        for (verb, body) in [("merge-patch", &scaled), ("strategic-merge-patch", &scaled), ("delete", &Value::Null)] {
+            let call = call(verb, &resource, body, &baseline);
+            let plan = Plan::of(&call).unwrap();
+            let terms = Terms::testing(call);
+            let request = plan.request(terms.mutation_id(), 5, None).unwrap();
+            let rehearsal = request.clone().dry_run().unwrap();
+            assert_eq!(plan.dry_run_urn(), plan.urn().replace(":call:", ":dry-run:"));
+            if verb == "delete" {
+                let mut options: Value = serde_json::from_slice(&rehearsal.body).unwrap();
+                assert_eq!(options.as_object_mut().unwrap().remove("dryRun"), Some(json!(["All"])));
+                assert_eq!(options, serde_json::from_slice::<Value>(&request.body).unwrap());
+                assert_eq!(Wire { body: request.body.clone(), ..rehearsal }, request);
+            } else {
+                assert_eq!(rehearsal.target.strip_suffix("&dryRun=All"), Some(request.target.as_str()));
+                assert_eq!(Wire { target: request.target.clone(), ..rehearsal }, request);
+            }
+        }
+    }
+}
