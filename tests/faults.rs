@@ -130,6 +130,50 @@ mod tests {
         world.verified().await;
     }
 
+    /// Each of them is decided by facts in which the others do not count yet; what counts is the claim.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn i10_parallel_requests_do_not_exceed_a_rate() {
+        let rates = [
+            (Settings { agent_rate: 3, ..Settings::default() }, "ceiling_rate_agent"),
+            (Settings { authority_rate: 3, ..Settings::default() }, "ceiling_rate_authority"),
+        ];
+        for (settings, expected) in rates {
+            let world = World::new().await;
+            let broker = world.broker(&settings).await;
+            let mut asks = Vec::new();
+            for number in 0..16 {
+                asks.push(world.ask(&world.scale(&format!("service-{number}")).await, 20));
+            }
+            let answers = futures::future::join_all(asks.iter().map(|ask| broker.clients.execute(ask))).await;
+            let (done, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+            assert_eq!((done.len(), world.production.applied().len()), (3, 3), "{expected}");
+            assert!(refused.iter().all(|status| reason(status.as_ref().unwrap_err()) == expected), "{refused:?}");
+            broker.stop().await;
+            world.verified().await;
+        }
+    }
+
+    /// The broker tells requests that run together apart by the caller's key; the store knows the use better.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn i3_the_same_request_by_a_renewed_svid_is_the_same_execution() {
+        let world = World::new().await;
+        let broker = world.broker(&Settings::default()).await;
+        for number in 0..4 {
+            let ask = world.ask(&world.scale(&format!("service-{number}")).await, 20);
+            let (agent, renewed) = (&broker.clients.agent, &broker.clients.renewed);
+            let (one, two) = tokio::join!(execute(agent, &ask), execute(renewed, &ask));
+            let (one, two) = (one.unwrap(), two.unwrap());
+            for answer in [&one, &two] {
+                assert!([State::Running, State::Succeeded].contains(&answer.state()), "{answer:?}");
+            }
+            assert!(one.repeated != two.repeated && one.mutation_id == two.mutation_id, "{one:?} {two:?}");
+            broker.clients.settled(&one.mutation_id).await;
+        }
+        assert_eq!(world.production.applied().len(), 4);
+        broker.stop().await;
+        world.verified().await;
+    }
+
     /// Requests that lose the claim of a use leave while the one that won it goes on: the reconciler, which looks for
     /// executions that nobody is at, keeps away from it all the same.
     #[tokio::test(flavor = "multi_thread")]

@@ -294,3 +294,61 @@ impl target::Fence for CallFence<'_> {
         self.fence.pass(self.terms.revocable(), now, monotonic_ms, self.bounds, write)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decision::tests::permit;
+    use crate::epoch::{EpochParts, EpochStatement, Revoked};
+    use crate::target::Fence as _;
+
+    use super::*;
+
+    const BOUND_MS: u32 = 2_000;
+
+    /// The fence of a call whose authority stated `change`d epochs just now, by a clock that shows the time `at`.
+    fn pass(at: Timestamp, step_ms: i64, change: impl FnOnce(&mut EpochParts)) -> (Result<(), Denial>, bool) {
+        let terms = permit().release().terms().clone();
+        let clock = Clock::system();
+        let now = i64::try_from(clock.now().unwrap().millis()).unwrap();
+        clock.step(i64::try_from(at.millis()).unwrap() - now);
+        let now = clock.now().unwrap();
+        let revocable = terms.revocable();
+        let mut parts = EpochParts {
+            authority: revocable.authority.clone(),
+            sequence: 1,
+            policy_epoch: revocable.policy_epoch,
+            revocation_epoch: revocable.revocation_epoch,
+            revoked: Revoked::default(),
+            issued_at: now,
+            next_update: now.saturating_add(Duration::from_secs(600)),
+        };
+        change(&mut parts);
+        let fence = Fence::default();
+        let statement = Arc::new(EpochStatement::new(parts).unwrap());
+        let _ = fence.apply(statement, now, clock.monotonic_ms()).unwrap();
+        let clock_watch = ClockWatch::new(now, clock.monotonic_ms());
+        clock_watch.confirm(now, clock.monotonic_ms());
+        clock.step(step_ms);
+        let bounds = FreshnessBounds { staleness_ms: 60_000, max_clock_skew_ms: BOUND_MS };
+        let (fence, clock, clock_watch) = (&fence, &clock, &clock_watch);
+        let call = CallFence { fence, clock, clock_watch, max_clock_skew_ms: BOUND_MS, terms, bounds };
+        let mut written = false;
+        let passed = call.pass(&mut || written = true);
+        (passed, written)
+    }
+
+    #[test]
+    fn i1_i2_nothing_is_written_past_the_deadline_by_a_stepped_clock_or_after_a_revocation() {
+        let deadline = permit().terms().deadline();
+        let early = Timestamp::from_millis(deadline.millis() - 20_000).unwrap();
+        let late = Timestamp::from_millis(deadline.millis() + 1_000).unwrap();
+        assert_eq!(pass(early, 0, |_| {}), (Ok(()), true));
+        let reason = |(passed, written): (Result<(), Denial>, bool)| (passed.unwrap_err().reason, written);
+        assert_eq!(reason(pass(late, 0, |_| {})), (Reason::DeadlinePassed, false));
+        for step in [-10_000, 10_000] {
+            assert_eq!(reason(pass(early, step, |_| {})), (Reason::ClockSkew, false), "{step}");
+        }
+        let everything = |parts: &mut EpochParts| parts.revocation_epoch += 1;
+        assert_eq!(reason(pass(early, 0, everything)), (Reason::RevocationEpochStale, false));
+    }
+}

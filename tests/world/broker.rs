@@ -36,6 +36,7 @@ pub struct Settings {
     pub read_before: bool,
     pub staleness_ms: u32,
     pub agent_rate: u32,
+    pub authority_rate: u32,
     pub reconcile: &'static str,
     pub boundary: &'static str,
     /// Where the other authority is. Nobody is there by default.
@@ -51,6 +52,7 @@ impl Default for Settings {
             read_before: true,
             staleness_ms: 4000,
             agent_rate: 100_000,
+            authority_rate: 100_000,
             reconcile: "100ms",
             boundary: "warn",
             sab_two: "127.0.0.1:9",
@@ -63,7 +65,8 @@ impl Default for Settings {
 impl World {
     /// Writes the configuration of the broker; its file.
     pub fn configure(&self, settings: &Settings) -> PathBuf {
-        let Settings { read_before, staleness_ms, agent_rate, reconcile, boundary, sab_two, store, log } = settings;
+        let Settings { read_before, staleness_ms, agent_rate, authority_rate, .. } = settings;
+        let Settings { reconcile, boundary, sab_two, store, log, .. } = settings;
         let (authority, sandbox) = (self.epochs.address, &self.production.address);
         let text = format!(
             r#"
@@ -121,7 +124,7 @@ verbs = ["merge"]
 resources = ["services/*"]
 [ceilings.rates]
 agent = {{ executions = {agent_rate}, per_seconds = 60 }}
-authority = {{ executions = 100000, per_seconds = 60 }}
+authority = {{ executions = {authority_rate}, per_seconds = 60 }}
 [ceilings.knowledge]
 staleness_ms = {staleness_ms}
 max_clock_skew_ms = 2000
@@ -172,6 +175,7 @@ level = "{log}"
         };
         Clients {
             agent: ExecutionServiceClient::new(channel("agent/one").await),
+            renewed: ExecutionServiceClient::new(channel("agent-one-renewed").await),
             other: ExecutionServiceClient::new(channel("agent/two").await),
             auditor: RecordServiceClient::new(channel("auditor").await).max_decoding_message_size(64 * 1024 * 1024),
         }
@@ -314,6 +318,8 @@ impl Process {
 #[derive(Clone)]
 pub struct Clients {
     pub agent: ExecutionServiceClient<Channel>,
+    /// The same agent by another SVID, with another key.
+    pub renewed: ExecutionServiceClient<Channel>,
     pub other: ExecutionServiceClient<Channel>,
     pub auditor: RecordServiceClient<Channel>,
 }

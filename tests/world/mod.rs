@@ -70,6 +70,9 @@ impl World {
             let folder = directory.path().join(who.replace('/', "-"));
             domain.issue(Grant::new(id(who), folder, Duration::from_secs(7200), who == "seb"), now()).unwrap();
         }
+        // The same agent after a renewal: another key.
+        let renewed = directory.path().join("agent-one-renewed");
+        domain.issue(Grant::new(id("agent/one"), renewed, Duration::from_secs(7200), false), now()).unwrap();
         let authority = Arc::new(Authority::in_folder(&directory.path().join("sab")).unwrap());
         let epochs = Epochs::serve(Arc::clone(&authority), identities(&directory, "sab").await).await;
         let production = Production::start(&directory).await;
