@@ -409,7 +409,7 @@ grpc.listen = "127.0.0.1:0"
 http.listen = "127.0.0.1:0"
 log.level = "warn"
 store = { records = "sab-records.db", ledger = "sab-ledger.db", record_key = "sab-record-key.pem" }
-epochs.brokers = ["spiffe://example.org/seb"]
+epochs = { brokers = ["spiffe://example.org/seb"], staleness = "5s" }
 roles.agents = ["spiffe://example.org/agent/*"]
 "#;
 
@@ -421,7 +421,7 @@ store = { path = "broker.db", record_key = "store-key.pem" }
 authorities = [{ id = "spiffe://example.org/sab", address = "AUTHORITY" }]
 roles.agents = ["spiffe://example.org/agent/*"]
 ceilings.max_validity_seconds = 86400
-ceilings.knowledge.boundary = "warn"
+ceilings.knowledge = { boundary = "warn", staleness_ms = 5000, max_state_age_ms = 5000 }
 ceilings.rates.agent = { executions = 1000000000, per_seconds = 60 }
 ceilings.rates.authority = { executions = 1000000000, per_seconds = 60 }
 "#;
