@@ -358,7 +358,6 @@ async fn minting_goes_on_across_a_rotation() {
     });
     let new = tokio::time::timeout(PATIENCE, waiting).await.unwrap();
     let identity = Arc::clone(&identities.borrow());
-    assert_eq!(identity.execution_cas().len(), 2, "CAs that issue nothing else");
     for minted in [&old, &new] {
         let bundle = identity.execution_bundle().unwrap();
         bundle.verify(&minted.chain()[0], &[], now(), KeyUsage::client_auth()).unwrap();
