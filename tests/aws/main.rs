@@ -68,11 +68,7 @@ mod tests {
     }
 
     fn time(request: &Recorded) -> Timestamp {
-        let text = request.header("x-amz-date").unwrap();
-        let (date, clock) = text.trim_end_matches('Z').split_once('T').unwrap();
-        let text =
-            format!("{}-{}-{}T{}:{}:{}Z", &date[..4], &date[4..6], &date[6..], &clock[..2], &clock[2..4], &clock[4..]);
-        text.parse().unwrap()
+        endpoint::extended(request.header("x-amz-date").unwrap()).unwrap()
     }
 
     /// What the product would have signed of the helper's request.

@@ -450,14 +450,12 @@ fn decimal(octets: &[u8]) -> String {
     digits.iter().rev().collect()
 }
 
-fn extended(time: &str) -> Option<Timestamp> {
+/// A time in the basic form, `20261124T093000Z`.
+pub fn extended(time: &str) -> Option<Timestamp> {
     let (date, clock) = time.strip_suffix('Z')?.split_once('T')?;
-    if (date.len(), clock.len()) != (8, 6) {
-        return None;
-    }
-    let text =
-        format!("{}-{}-{}T{}:{}:{}Z", &date[..4], &date[4..6], &date[6..], &clock[..2], &clock[2..4], &clock[4..]);
-    text.parse().ok()
+    let ((year, month, day), (hour, minute, second)) =
+        ((date.get(..4)?, date.get(4..6)?, date.get(6..)?), (clock.get(..2)?, clock.get(2..4)?, clock.get(4..)?));
+    format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z").parse().ok()
 }
 
 fn unescaped((name, value): (&str, &str)) -> (String, String) {

@@ -249,7 +249,8 @@ fn refusal(error: SdkError<SdkAssumeRoleError>) -> AssumeRoleError {
         }
         (401 | 403, _) => AssumeRoleError::Refused { code, message },
         (500..=599, _) => AssumeRoleError::Failed(status),
-        _ => AssumeRoleError::Invalid { code, message },
+        (400..=499, _) => AssumeRoleError::Invalid { code, message },
+        _ => AssumeRoleError::NotCredible(format!("status {status}, and no session")),
     }
 }
 

@@ -39,7 +39,7 @@ proptest! {
         prop_assert!(escaped.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)));
         let octets = escaped.split('%').enumerate().flat_map(|(place, part)| match place {
             0 => part.as_bytes().to_vec(),
-            _ => [base16ct::upper::decode_vec(&part[..2]).unwrap(), part.as_bytes()[2..].to_vec()].concat(),
+            _ => [base16ct::upper::decode_vec(&part.as_bytes()[..2]).unwrap(), part.as_bytes()[2..].to_vec()].concat(),
         });
         prop_assert_eq!(octets.collect::<Vec<u8>>(), text.as_bytes());
     }
