@@ -99,7 +99,7 @@ bench-load: ## The load harness alone, in about 4 minutes; LOAD="--growth 100000
 	cargo bench $(CARGO_FLAGS) --bench load -- $(LOAD)
 
 .PHONY: bench-kubernetes
-bench-kubernetes: ## What a mutation of Kubernetes costs, on the real servers, in about 5 minutes; KUBERNETES="--pairs 1000" and others
+bench-kubernetes: ## What a mutation of Kubernetes costs, on the real servers, in about 3 minutes; KUBERNETES="--pairs 1000" and others
 	@scripts/testbed
 	cargo bench $(CARGO_FLAGS) --bench kubernetes -- --json target/kubernetes.json $(KUBERNETES)
 

@@ -119,6 +119,7 @@ mod tests {
             ("boundary.mode=\"off\"", "/boundary/mode"),
             ("spire.jwtIssuer=\"\"", "give the https URL of the OIDC discovery provider"),
             ("spire.jwtIssuer=\"http://oidc.example.org\"", "/spire/jwtIssuer"),
+            ("spire.issuer=\"spire-downstream\"", "choose `spire-mint`"),
             ("networkPolicy.egress=[]", "say where the API server and the SPIRE server are"),
             ("sab.authoritySecret=\"\"", "name the Secret with the authority's signing key"),
         ] {

@@ -45,7 +45,7 @@ struct Arguments {
     /// Numbers of agents
     #[arg(long, value_delimiter = ',', default_value = "1,8,64")]
     agents: Vec<usize>,
-    /// Only these: embedded, spire-downstream, spire-mint
+    /// Only these: embedded, spire-mint
     #[arg(long, value_delimiter = ',')]
     issuers: Vec<Issuer>,
     /// Only these: latency, throughput

@@ -42,7 +42,6 @@ const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Issuer {
     SpireMint,
-    SpireDownstream,
     Embedded,
 }
 
@@ -73,14 +72,13 @@ pub(crate) struct Row {
 }
 
 impl Issuer {
-    pub(crate) const ALL: [Self; 3] = [Self::SpireMint, Self::SpireDownstream, Self::Embedded];
+    pub(crate) const ALL: [Self; 2] = [Self::SpireMint, Self::Embedded];
 
     /// What is measured with it. An API server takes no JWT-SVID of the embedded CA, which has no address to be found at.
+    /// With an intermediate of SPIRE's the server mints JWT-SVIDs as well, and X.509-SVIDs are minted as by the embedded CA.
     pub(crate) fn rows(self) -> Vec<Row> {
         let exchanges: &[Exchange] = match self {
-            Self::SpireMint | Self::SpireDownstream => {
-                &[Exchange::JwtSvid, Exchange::ProjectedToken, Exchange::ServiceAccount]
-            }
+            Self::SpireMint => &[Exchange::JwtSvid, Exchange::ProjectedToken, Exchange::ServiceAccount],
             Self::Embedded => &[Exchange::ServiceAccount],
         };
         let baselines = [Baseline::Exact, Baseline::ExactRead, Baseline::FieldsRead];
@@ -93,7 +91,6 @@ impl fmt::Display for Issuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::SpireMint => "spire-mint",
-            Self::SpireDownstream => "spire-downstream",
             Self::Embedded => "embedded",
         })
     }
@@ -153,11 +150,10 @@ pub(crate) struct Deployment {
 impl Cluster {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let folder = Folder::new();
-        let broker = Entry { admin: true, downstream: true, ..Entry::of_this_user("seb") };
-        let mut data: Value = serde_json::from_str(include_str!("../../spire/policy-data.json"))?;
-        *data.pointer_mut("/seb/downstream").context("another form of the policy's data")? = true.into();
+        let broker = Entry { admin: true, ..Entry::of_this_user("seb") };
+        let policy = [include_str!("../../spire/policy.rego"), include_str!("../../spire/policy-data.json")];
         let options = spire::Options {
-            policy: Some((include_str!("../../spire/policy.rego").to_owned(), data.to_string())),
+            policy: Some(policy.map(str::to_owned).into()),
             entries: vec![broker],
             discovery: true,
             ..spire::Options::default()
@@ -282,7 +278,7 @@ impl World {
         let mut text = BROKER.replace("AUTHORITY", sab.address("listening")?);
         text += &match issuer {
             Issuer::Embedded => "identity.folder = \"seb\"\n".to_owned(),
-            Issuer::SpireMint | Issuer::SpireDownstream => format!(
+            Issuer::SpireMint => format!(
                 "[identity]\nsource = \"workload-api\"\nsocket = \"unix:{}\"\nspiffe_id = \"{BROKER_ID}\"\n\
                  [execution]\nissuer = \"{issuer}\"\nserver_address = \"{}\"\n\
                  server_id = \"spiffe://example.org/spire/server\"\n",
@@ -413,7 +409,7 @@ grpc.listen = "127.0.0.1:0"
 http.listen = "127.0.0.1:0"
 log.level = "warn"
 store = { records = "sab-records.db", ledger = "sab-ledger.db", record_key = "sab-record-key.pem" }
-epochs.brokers = ["spiffe://example.org/seb"]
+epochs = { brokers = ["spiffe://example.org/seb"], staleness = "5s" }
 roles.agents = ["spiffe://example.org/agent/*"]
 "#;
 
@@ -425,7 +421,7 @@ store = { path = "broker.db", record_key = "store-key.pem" }
 authorities = [{ id = "spiffe://example.org/sab", address = "AUTHORITY" }]
 roles.agents = ["spiffe://example.org/agent/*"]
 ceilings.max_validity_seconds = 86400
-ceilings.knowledge.boundary = "warn"
+ceilings.knowledge = { boundary = "warn", staleness_ms = 5000, max_state_age_ms = 5000 }
 ceilings.rates.agent = { executions = 1000000000, per_seconds = 60 }
 ceilings.rates.authority = { executions = 1000000000, per_seconds = 60 }
 "#;

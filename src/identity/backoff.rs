@@ -6,19 +6,19 @@ use crate::key::fresh_serial;
 
 /// The waits between attempts.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     bounds: (Duration, Duration),
     next: Duration,
 }
 
 impl Backoff {
     /// Waits between the shortest and the longest of `bounds`, doubled each time.
-    pub(super) const fn new(bounds: (Duration, Duration)) -> Self {
+    pub(crate) const fn new(bounds: (Duration, Duration)) -> Self {
         Self { bounds, next: bounds.0 }
     }
 
     /// The next wait: between half of it and all of it, at random.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let wait = self.next;
         self.next = wait.saturating_mul(2).min(self.bounds.1);
         let random = fresh_serial().ok().and_then(|octets| octets.last().copied()).unwrap_or(u8::MAX);
@@ -26,7 +26,7 @@ impl Backoff {
     }
 
     /// It worked: the next failure waits the shortest time again.
-    pub(super) const fn reset(&mut self) {
+    pub(crate) const fn reset(&mut self) {
         self.next = self.bounds.0;
     }
 }

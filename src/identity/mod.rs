@@ -43,6 +43,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use spiffe::{SpiffeId, TrustDomain};
 use tokio::sync::watch;
 
+pub(crate) use backoff::Backoff;
 pub use bundle::Bundle;
 pub use execution::{BACKDATE, EXECUTION_PATH, ExecutionIdentity, Issuer, MintError, Plan, execution_id, mutation_of};
 pub use files::FileError;

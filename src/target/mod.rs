@@ -9,6 +9,7 @@
 //! - It never guesses (I6): once an octet of the request may have been sent, anything but the target's complete and
 //!   credible answer is [`Performed::Unknown`]. It never sends a request twice.
 
+pub mod aws;
 mod fence;
 pub mod kubernetes;
 pub mod sandbox;

@@ -12,6 +12,9 @@ use crate::world::{CHECKOUT, Options, World};
 async fn run(world: &World, agent: &str, file: &str, more: &[&str]) {
     let (status, answer, certificate) = world.propose_file(agent, &example(file)).await;
     assert_eq!((status, &answer["state"]), (0, &json!("admitted")), "{file}: {answer}");
+    // The API server rehearses it, with everything that the chart installed.
+    let (status, answer) = world.execute(agent, &certificate, &[more, &["--check"]].concat()).await;
+    assert_eq!((status, &answer["dry_run"]["result"]), (0, &json!("accepted")), "{file}: {answer}");
     let (status, answer) = world.execute(agent, &certificate, more).await;
     assert_eq!((status, &answer["state"]), (0, &json!("succeeded")), "{file}: {answer}");
 }

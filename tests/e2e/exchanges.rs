@@ -96,14 +96,29 @@ fn image(image: &str) -> Value {
     json!({ "spec": { "template": { "spec": { "containers": [{ "name": "main", "image": image }] } } } })
 }
 
+/// A check asks the API server, too, where an identity can be held to asking; nothing is changed or used up by it.
+async fn is_rehearsed(world: &World, exchange: &str) {
+    let certificate = world.certificate(&step("merge-patch", checkout(), json!({ "spec": { "replicas": 4 } }))).await;
+    let before = world.object(CHECKOUT).await["metadata"]["resourceVersion"].clone();
+    let expected = if exchange == "jwt-svid" { json!("accepted") } else { Value::Null };
+    for _ in 0..2 {
+        let (status, answer) = world.execute("deployer", &certificate, &["--check"]).await;
+        assert_eq!((status, &answer["allowed"]), (0, &json!(true)), "{answer}");
+        assert_eq!(answer["dry_run"]["result"], expected, "{answer}");
+    }
+    assert_eq!(world.object(CHECKOUT).await["metadata"]["resourceVersion"], before);
+}
+
 async fn exchange(exchange: &'static str, who: &str) {
     let world = World::new(&Options { exchange, ..Options::default() }).await;
+    is_rehearsed(&world, exchange).await;
     every_verb(&world).await;
     // The audit log says who did it; nobody else may, an administrator neither.
     let audited = world.cluster.audit();
     let ours = |event: &&Value| {
         event["user"]["username"].as_str().is_some_and(|name| name.starts_with(who))
             && event["objectRef"]["namespace"] == "shop"
+            && !event["requestURI"].as_str().is_some_and(|uri| uri.contains("dryRun=All"))
             && event["responseStatus"]["code"].as_u64().is_some_and(|code| code < 300)
     };
     let users: Vec<&Value> = audited.iter().filter(ours).map(|event| &event["user"]["username"]).collect();

@@ -1,7 +1,7 @@
 //! What goes wrong between the parts: the world drifts after the decision, servers stop, die and come back, clocks step.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -10,6 +10,7 @@ use seb::config::broker::BrokerConfig;
 use seb::runtime;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use crate::install;
 use crate::testbed::client::Client;
@@ -21,6 +22,15 @@ fn scale(replicas: u32) -> Value {
     json!({ "change": { "kind": "scale", "namespace": "shop", "name": "checkout", "replicas": replicas } })
 }
 
+/// So many replicas, if nothing at all of the object has changed: nothing has to be read to say so.
+fn exactly(replicas: u32) -> Value {
+    json!({ "mutation": {
+        "verb": "merge-patch",
+        "resource": { "group": "apps", "version": "v1", "resource": "deployments", "namespace": "shop", "name": "checkout" },
+        "body": { "spec": { "replicas": replicas } },
+    } })
+}
+
 /// What the cluster's autoscaler does: it alone is exempted from the policies, for this.
 async fn autoscales(autoscaler: &Client, replicas: u32) {
     let path = format!("{CHECKOUT}/scale");
@@ -30,58 +40,44 @@ async fn autoscales(autoscaler: &Client, replicas: u32) {
     assert_eq!(status, StatusCode::OK, "{answer}");
 }
 
-/// Waits until the broker has decided once more than `before`.
-async fn decided(world: &World, before: usize) {
-    awaited("the decision", async || {
-        let count = world.decisions("allow").await;
-        if count > before { Ok(()) } else { Err(count) }
-    })
-    .await;
+/// A world whose broker reads nothing before it decides, so that the next octets on its wire are those of the call.
+async fn unread() -> World {
+    World::new(&Options { read_before: false, ..Options::default() }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_to_five_is_refused_by_the_api_server_when_the_autoscaler_makes_it_seven_after_the_decision() {
-    let world = World::new(&Options::default()).await;
+    let world = unread().await;
     let autoscaler = install::autoscaler(&world.cluster).await;
-    let certificate = world.certificate(&scale(5)).await;
-    // Decided and recorded; the identity is not minted yet.
-    world.spire.server.pause();
+    let certificate = world.certificate(&exactly(5)).await;
+    // Decided and recorded; the connection for the call is not there yet.
+    world.wire.hold_answers();
     let execute = world.execute("deployer", &certificate, &[]);
     let drift = async {
-        decided(&world, 0).await;
+        world.wire.answered().await;
+        assert_eq!(world.decisions("allow").await, 1);
         autoscales(&autoscaler, 7).await;
-        world.spire.server.resume();
+        world.wire.release_answers();
     };
     let ((status, answer), ()) = tokio::join!(execute, drift);
     assert_eq!((status, &answer["state"]), (1, &json!("rejected")), "{answer}");
     assert_eq!(answer["rejection"], "precondition", "{answer}");
-    assert!(answer["detail"].as_str().unwrap().contains("422"), "the API server's own answer: {answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("409 Conflict"), "the API server's own answer: {answer}");
     let object = world.object(CHECKOUT).await;
     assert_eq!(object["spec"]["replicas"], 7);
     assert_eq!(object["metadata"]["annotations"]["seb.dev/mutation"], Value::Null, "{object}");
-
-    // Before the decision it is seen by the broker itself, and nothing is sent.
-    let (status, answer) = world.execute("deployer", &world.certificate(&scale(6)).await, &["--check"]).await;
-    assert_eq!(status, 0, "{answer}");
-    let certificate = world.certificate(&scale(6)).await;
-    autoscales(&autoscaler, 8).await;
-    let (status, answer) = world.execute("deployer", &certificate, &[]).await;
-    assert_eq!((status, &answer["error"]["reason"]), (1, &json!("drift_field")), "{answer}");
     world.verified().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i6_the_api_server_dies_between_request_and_answer() {
-    let mut world = World::new(&Options::default()).await;
+    let mut world = unread().await;
     // There is a connection then, over which the next request goes.
-    world.performs(&scale(4)).await;
-    let certificate = world.certificate(&scale(5)).await;
-    world.spire.server.pause();
+    world.performs(&exactly(4)).await;
+    let certificate = world.certificate(&exactly(5)).await;
+    world.wire.hold_answers();
     let execute = world.execute("deployer", &certificate, &[]);
     let lost = async {
-        decided(&world, 1).await;
-        world.wire.hold_answers();
-        world.spire.server.resume();
         world.wire.answered().await;
         world.cluster.api_server.pause();
         world.wire.cut();
@@ -94,7 +90,7 @@ async fn i6_the_api_server_dies_between_request_and_answer() {
     // Nobody can say what became of it, and nothing new begins.
     let (status, answer) = world.execute("deployer", &certificate, &[]).await;
     assert_eq!((status, &answer["state"]), (3, &json!("unknown")), "the same answer, and no second try: {answer}");
-    let (status, answer, _) = world.propose(&scale(6), "30s").await;
+    let (status, answer, _) = world.propose(&exactly(6), "30s").await;
     assert_eq!(status, 4, "{answer}");
 
     world.cluster.api_server.restart();
@@ -106,26 +102,20 @@ async fn i6_the_api_server_dies_between_request_and_answer() {
     assert_eq!(object["metadata"]["annotations"]["seb.dev/mutation"].as_str(), Some(mutation.as_str()));
     let once = |event: &&Value| event["requestObject"].to_string().contains(&mutation);
     assert_eq!(world.cluster.audit().iter().filter(once).count(), 1, "it was sent once");
-    world.performs(&scale(6)).await;
+    world.performs(&exactly(6)).await;
     world.verified().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i6_etcd_stands_still() {
-    let world = World::new(&Options::default()).await;
-    let (status, answer, certificate) = world.propose(&scale(5), "4s").await;
+    let world = unread().await;
+    let (status, answer, certificate) = world.propose(&exactly(5), "4s").await;
     assert_eq!(status, 0, "{answer}");
-    world.spire.server.pause();
-    let execute = world.execute("deployer", &certificate, &[]);
-    let stop = async {
-        decided(&world, 0).await;
-        world.cluster.etcd.pause();
-        world.spire.server.resume();
-    };
-    let ((status, answer), ()) = tokio::join!(execute, stop);
+    world.cluster.etcd.pause();
+    let (status, answer) = world.execute("deployer", &certificate, &[]).await;
     assert_eq!((status, &answer["state"]), (3, &json!("unknown")), "{answer}");
     // Neither is anything admitted that cannot be read.
-    let (status, refused, _) = world.propose(&scale(6), "30s").await;
+    let (status, refused, _) = world.propose(&exactly(6), "30s").await;
     assert_eq!(status, 4, "{refused}");
     world.cluster.etcd.resume();
     let (status, answer) = world.settled(answer["mutation_id"].as_str().unwrap()).await;
@@ -134,71 +124,167 @@ async fn i6_etcd_stands_still() {
         (0, Some("reconciled_applied"), Some(5)) | (1, Some("reconciled_not_applied"), Some(3)) => {}
         other => panic!("{other:?}: {answer}"),
     }
-    world.performs(&scale(6)).await;
+    world.performs(&exactly(6)).await;
     world.verified().await;
+}
+
+/// Takes back everything that an agent was certified for, and waits until the broker knows.
+async fn revokes(world: &World, agent: &str) {
+    let (holder, id) = (world.spire.id(agent), world.spire.id("sab"));
+    let words = ["revoke", "--holder", &holder, "--cause", "a test", "--server", &world.ports.authority];
+    let more = ["--server-id", &id, "--identity", "operator"];
+    let (status, answer) = world.sab(&[&words[..], &more].concat()).await;
+    assert_eq!((status, &answer["brokers"][0]["acknowledged"]), (0, &json!(true)), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i2_what_is_revoked_after_the_decision_is_not_sent() {
+    let world = unread().await;
+    // A young authority waits for the leases that the one before it may have given.
+    revokes(&world, "agent/nobody").await;
+    let certificate = world.certificate(&exactly(5)).await;
+    world.wire.hold_answers();
+    let execute = world.execute("deployer", &certificate, &[]);
+    let revoke = async {
+        world.wire.answered().await;
+        revokes(&world, "agent/deployer").await;
+        world.wire.release_answers();
+    };
+    let ((status, answer), ()) = tokio::join!(execute, revoke);
+    assert_eq!((status, &answer["state"]), (1, &json!("aborted")), "{answer}");
+    assert!(answer["detail"].as_str().unwrap().starts_with("revoked_holder"), "{answer}");
+    assert_eq!(world.object(CHECKOUT).await["spec"]["replicas"], 3);
+    let mutation = answer["mutation_id"].as_str().unwrap();
+    assert!(!world.cluster.audit().iter().any(|event| event.to_string().contains(mutation)), "nothing arrived");
+    world.verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i6_the_broker_dies_between_request_and_answer() {
+    let mut world = unread().await;
+    world.performs(&exactly(4)).await;
+    let certificate = world.certificate(&exactly(5)).await;
+    world.wire.hold_answers();
+    let execute = world.execute("deployer", &certificate, &[]);
+    let lost = async {
+        world.wire.answered().await;
+        world.broker.signal("KILL");
+    };
+    let ((status, answer), ()) = tokio::join!(execute, lost);
+    assert!([3, 4].contains(&status), "{status} {answer}");
+    world.wire.cut();
+    world.wire.release_answers();
+    world.broker.kill();
+    world.broker.restart();
+    world.ready().await;
+    // The same request has the same answer, which evidence at the API server gave.
+    let answer = awaited("the end of the execution", async || {
+        let (status, answer) = world.execute("deployer", &certificate, &[]).await;
+        if status == 0 { Ok(answer) } else { Err((status, answer)) }
+    })
+    .await;
+    assert_eq!(answer["state"], "reconciled_applied", "{answer}");
+    let mutation = answer["mutation_id"].as_str().unwrap();
+    let once = |event: &&Value| event["requestObject"].to_string().contains(mutation);
+    assert_eq!(world.cluster.audit().iter().filter(once).count(), 1, "it was sent once");
+    assert_eq!(world.object(CHECKOUT).await["spec"]["replicas"], 5);
+    world.verified().await;
+}
+
+/// Agents that make objects one after the other; none may fail.
+struct Load {
+    world: Arc<World>,
+    /// The folder with the agents' identity.
+    identity: Mutex<&'static str>,
+    count: AtomicUsize,
+    end: AtomicBool,
+}
+
+impl Load {
+    fn start(world: &Arc<World>, agents: usize) -> (Arc<Self>, JoinSet<()>) {
+        let identity = Mutex::new("deployer");
+        let load = Arc::new(Self {
+            world: Arc::clone(world),
+            identity,
+            count: AtomicUsize::new(0),
+            end: AtomicBool::new(false),
+        });
+        let mut tasks = JoinSet::new();
+        for _ in 0..agents {
+            tasks.spawn(Arc::clone(&load).run());
+        }
+        (load, tasks)
+    }
+
+    async fn run(self: Arc<Self>) {
+        while !self.end.load(Ordering::SeqCst) {
+            let name = format!("made-{}", self.count.fetch_add(1, Ordering::SeqCst));
+            let mutation = json!({
+                "verb": "create",
+                "resource": { "group": "", "version": "v1", "resource": "configmaps", "namespace": "shop", "name": name },
+                "body": { "metadata": { "name": name } },
+            });
+            let identity = *self.identity.lock().unwrap();
+            let file = self.world.proposal(&json!({ "mutation": mutation }), "30s");
+            let (status, answer, certificate) = self.world.propose_file(identity, &file).await;
+            assert_eq!(status, 0, "{name}: {answer}");
+            let (status, answer) = self.world.execute(identity, &certificate, &[]).await;
+            assert_eq!((status, &answer["state"]), (0, &json!("succeeded")), "{name}: {answer}");
+        }
+    }
+
+    /// Waits for more executions.
+    async fn more(&self, what: &str) {
+        let goal = self.count.load(Ordering::SeqCst) + 8;
+        awaited(what, async || {
+            let now = self.count.load(Ordering::SeqCst);
+            if now >= goal { Ok(()) } else { Err(now) }
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rotation_of_the_trust_domain_fails_no_execution() {
     let world = Arc::new(World::new(&Options { svid_seconds: 30, ..Options::default() }).await);
-    let (count, end) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let load = {
-        let (world, count, end) = (Arc::clone(&world), Arc::clone(&count), Arc::clone(&end));
-        tokio::spawn(async move {
-            while !end.load(Ordering::SeqCst) {
-                let number = count.load(Ordering::SeqCst);
-                world.performs(&scale(4 + u32::try_from(number % 40).unwrap())).await;
-                count.fetch_add(1, Ordering::SeqCst);
-            }
-        })
+    let (load, tasks) = Load::start(&world, 3);
+    let updates = || {
+        [&world.broker, &world.authority].map(|it| it.log().matches("an identity came from the Workload API").count())
     };
-    let more = async |what: &str| {
-        let goal = count.load(Ordering::SeqCst) + 4;
+    let updated = async |what: &str, before: [usize; 2]| {
         awaited(what, async || {
-            assert!(!load.is_finished(), "an execution failed");
-            let now = count.load(Ordering::SeqCst);
-            if now >= goal { Ok(()) } else { Err(now) }
+            let now = updates();
+            if now[0] > before[0] && now[1] > before[1] { Ok(()) } else { Err(now) }
         })
         .await;
     };
-    let log = |process: &crate::testbed::process::Process| process.log();
-    let renewed = |name: &str| {
-        let process = if name == "seb" { &world.broker } else { &world.authority };
-        log(process).matches("an identity came from the Workload API").count()
-    };
     let spire = &world.spire;
-    more("executions before").await;
-    let old = spire.active_authority().await;
-    let before = (renewed("seb"), renewed("sab"));
+    load.more("executions before").await;
+    let (old, before) = (spire.active_authority().await, updates());
     let new = spire.prepare_authority().await;
-    awaited("the next authority in both", async || {
-        let now = (renewed("seb"), renewed("sab"));
-        if now.0 > before.0 && now.1 > before.1 { Ok(()) } else { Err(now) }
-    })
-    .await;
+    updated("the next authority", before).await;
     spire.activate_authority(&new).await;
-    // What the platform team keeps in files is issued anew, and read again without a restart.
-    for (path, folder) in [("sab", "sab-authority"), ("agent/deployer", "deployer")] {
-        spire.mint_folder(path, "12h", &world.folder.join(folder)).await;
-    }
-    more("executions under both").await;
-    let before = (renewed("seb"), renewed("sab"));
+    // What is kept in files is issued anew, and the authority reads its own again without a restart.
+    spire.mint_folder("sab", "12h", &world.folder.join("sab-authority")).await;
+    spire.mint_folder("agent/deployer", "12h", &world.folder.join("deployer-anew")).await;
+    *load.identity.lock().unwrap() = "deployer-anew";
+    load.more("executions under both").await;
+    let before = updates();
     spire.taint_authority(&old).await;
-    awaited("identities by the new authority", async || {
-        let now = (renewed("seb"), renewed("sab"));
-        if now.0 > before.0 && now.1 > before.1 { Ok(()) } else { Err(now) }
-    })
-    .await;
-    more("executions under the new authority").await;
+    updated("identities by the new authority", before).await;
+    load.more("executions under the new authority").await;
+    let before = updates();
     spire.revoke_authority(&old).await;
-    more("executions without the old authority").await;
-    more("more of them").await;
-    end.store(true, Ordering::SeqCst);
-    load.await.unwrap();
-    let total = count.load(Ordering::SeqCst);
+    updated("the end of the old authority", before).await;
+    load.more("executions without the old authority").await;
+    load.end.store(true, Ordering::SeqCst);
+    tasks.join_all().await;
+    let total = load.count.load(Ordering::SeqCst);
     println!("{total} executions");
     assert_eq!(world.decisions("allow").await, total);
     assert_eq!(world.decisions("deny").await, 0);
+    let made = world.object("/api/v1/namespaces/shop/configmaps").await;
+    assert_eq!(made["items"].as_array().unwrap().len(), total, "each was made");
     world.verified().await;
 }
 

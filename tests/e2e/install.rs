@@ -168,7 +168,14 @@ fn binding(name: &str, role: &str, subject: Value) -> Value {
 }
 
 /// Writes the broker's configuration into `folder/seb`, and the authority's into `folder/sab`.
-pub fn configure(folder: &Folder, spire: &Spire, cluster: &Kubernetes, rendered: &str, ports: &Ports) {
+pub fn configure(
+    folder: &Folder,
+    spire: &Spire,
+    cluster: &Kubernetes,
+    rendered: &str,
+    ports: &Ports,
+    read_before: bool,
+) {
     let socket = spire.agent_socket().display().to_string();
     let identity = |id: &str| {
         // Every process here has the same user, so that the agent offers each of them everything.
@@ -188,6 +195,7 @@ pub fn configure(folder: &Folder, spire: &Spire, cluster: &Kubernetes, rendered:
         &[
             identity(&spire.id("seb")),
             reader("seb"),
+            ("exchange = ", format!("read_before = {read_before}\nexchange = ")),
             ("0.0.0.0:7443", ports.broker.clone()),
             ("0.0.0.0:7480", ports.broker_http.clone()),
             ("seb-sab.seb-system.svc:7543", ports.authority.clone()),

@@ -24,6 +24,8 @@ pub struct Options {
     pub exchange: &'static str,
     /// Whether values and policies are those of `examples/kubernetes`, and nothing else; every verb is permitted if not.
     pub examples: bool,
+    /// Whether the broker reads an object before it decides.
+    pub read_before: bool,
     /// Whether the cluster's own controllers run.
     pub controllers: bool,
     /// How long the SVIDs of broker and authority live.
@@ -32,7 +34,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { exchange: "jwt-svid", examples: false, controllers: false, svid_seconds: 3600 }
+        Self { exchange: "jwt-svid", examples: false, read_before: true, controllers: false, svid_seconds: 3600 }
     }
 }
 
@@ -83,7 +85,7 @@ impl World {
         let port = || format!("127.0.0.1:{}", free_port());
         let ports = Ports { broker: port(), broker_http: port(), authority: port(), authority_http: port() };
         let rendered = install::render(&folder, options, &spire, &api_server);
-        install::configure(&folder, &spire, &cluster, &rendered, &ports);
+        install::configure(&folder, &spire, &cluster, &rendered, &ports, options.read_before);
         for name in ["seb", "sab"] {
             let token = install::pod_token(&cluster, &format!("seb-{}", name.replace("seb", "broker"))).await;
             install::write(&folder, &format!("{name}/token"), &token);
@@ -126,7 +128,16 @@ impl World {
 
     /// Runs `seb` as a person in the folder of the test: its exit status, and the last document that it printed.
     pub async fn seb(&self, words: &[&str]) -> (i32, Value) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_seb"));
+        self.run(env!("CARGO_BIN_EXE_seb"), words).await
+    }
+
+    /// The same with `sab`.
+    pub async fn sab(&self, words: &[&str]) -> (i32, Value) {
+        self.run(env!("CARGO_BIN_EXE_sab"), words).await
+    }
+
+    async fn run(&self, program: &str, words: &[&str]) -> (i32, Value) {
+        let mut command = Command::new(program);
         let command = command.args(["--output", "json"]).args(words).current_dir(self.folder.path());
         let output = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await.unwrap().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
@@ -150,8 +161,8 @@ impl World {
         (status, answer, out)
     }
 
-    /// Proposes one step, as the deployer.
-    pub async fn propose(&self, step: &Value, deadline: &str) -> (i32, Value, PathBuf) {
+    /// A file with a proposal of one step.
+    pub fn proposal(&self, step: &Value, deadline: &str) -> PathBuf {
         let proposal = json!({
             "schema": "seb.dev/proposal/v1",
             "target": { "kind": "kubernetes", "name": "prod" },
@@ -162,7 +173,12 @@ impl World {
         });
         let file = self.fresh("proposal.json");
         std::fs::write(&file, proposal.to_string()).unwrap();
-        self.propose_file("deployer", &file).await
+        file
+    }
+
+    /// Proposes one step, as the deployer.
+    pub async fn propose(&self, step: &Value, deadline: &str) -> (i32, Value, PathBuf) {
+        self.propose_file("deployer", &self.proposal(step, deadline)).await
     }
 
     /// The certificate over one step.

@@ -61,6 +61,7 @@ app.kubernetes.io/component: {{ .component }}
   {{- if and (not .namespace) (not .names) }}{{ fail (printf "`%s`: a resource of the cluster needs `names`: everybody would be refused all others" .name) }}{{ end -}}
 {{- end -}}
 {{- if and (include "seb.structured" .) (not .Values.spire.jwtIssuer) }}{{ fail "`spire.jwtIssuer`: give the https URL of the OIDC discovery provider, or choose `cluster.exchange: service-account`" }}{{ end -}}
+{{- if eq .Values.spire.issuer "spire-downstream" }}{{ fail "`spire.issuer`: below an intermediate of its own a broker believes no authority of its trust domain, and this chart's is one: choose `spire-mint`" }}{{ end -}}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.egress) }}{{ fail "`networkPolicy.egress`: say where the API server and the SPIRE server are, or set `networkPolicy.enabled` to false" }}{{ end -}}
 {{- if and .Values.sab.enabled (not .Values.sab.authoritySecret) }}{{ fail "`sab.authoritySecret`: name the Secret with the authority's signing key, `svid.pem` and `key.pem`" }}{{ end -}}
 {{- end }}

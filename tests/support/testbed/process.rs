@@ -79,7 +79,8 @@ impl Process {
         self.signal("CONT");
     }
 
-    fn signal(&self, signal: &str) {
+    /// Sends it a signal, such as `HUP`.
+    pub fn signal(&self, signal: &str) {
         let status = Command::new("kill").args([&format!("-{signal}"), &self.id().to_string()]).status().unwrap();
         assert!(status.success(), "{} got no SIG{signal}", self.name);
     }

@@ -1,0 +1,242 @@
+use super::*;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use serde_json::Value;
+
+/// What IAM would say of a request: the part of its language that is used here, from its documentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Allowed,
+    /// Something else, such as a resource policy, could still allow it.
+    NotAllowed,
+    /// Nothing can.
+    Denied,
+}
+
+struct Request<'a> {
+    action: &'a str,
+    resource: &'a str,
+    now: Timestamp,
+    keys: BTreeMap<&'a str, &'a str>,
+}
+
+fn evaluate(policy: &str, request: &Request<'_>) -> Verdict {
+    let policy: Value = serde_json::from_str(policy).unwrap();
+    assert_eq!(policy["Version"], "2012-10-17");
+    let mut verdict = Verdict::NotAllowed;
+    for statement in policy["Statement"].as_array().unwrap() {
+        let known = ["Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"];
+        assert!(statement.as_object().unwrap().keys().all(|key| known.contains(&key.as_str())), "{statement}");
+        let applies = side(statement, "Action", "NotAction", &request.action.to_ascii_lowercase(), true)
+            && side(statement, "Resource", "NotResource", request.resource, false)
+            && statement.get("Condition").is_none_or(|condition| holds(condition, request));
+        match (applies, statement["Effect"].as_str().unwrap()) {
+            (true, "Deny") => return Verdict::Denied,
+            (true, "Allow") => verdict = Verdict::Allowed,
+            (false, "Deny" | "Allow") => {}
+            (_, other) => panic!("{other}"),
+        }
+    }
+    verdict
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![text.clone()],
+        other => other.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect(),
+    }
+}
+
+fn side(statement: &Value, plain: &str, negated: &str, text: &str, fold: bool) -> bool {
+    let some = |value: &Value| {
+        texts(value).iter().any(|pattern| match fold {
+            true => matches(pattern.to_ascii_lowercase().as_bytes(), text.as_bytes()),
+            false => matches(pattern.as_bytes(), text.as_bytes()),
+        })
+    };
+    match (statement.get(plain), statement.get(negated)) {
+        (Some(value), None) => some(value),
+        (None, Some(value)) => !some(value),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.split_first(), text.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => {
+            matches(rest, text) || text.split_first().is_some_and(|(_, text)| matches(pattern, text))
+        }
+        (Some((b'?', rest)), Some((_, text))) => matches(rest, text),
+        (Some((first, rest)), Some((octet, text))) => first == octet && matches(rest, text),
+        _ => false,
+    }
+}
+
+fn holds(condition: &Value, request: &Request<'_>) -> bool {
+    condition.as_object().unwrap().iter().all(|(operator, keys)| {
+        keys.as_object().unwrap().iter().all(|(key, values)| {
+            let values = texts(values);
+            let has = request.keys.get(key.as_str()).map(|value| (*value).to_owned());
+            match operator.as_str() {
+                "StringEquals" => has.is_some_and(|has| values.contains(&has)),
+                "StringNotEquals" => has.is_none_or(|has| !values.contains(&has)),
+                "DateGreaterThan" => {
+                    assert_eq!(key, "aws:CurrentTime");
+                    values.iter().any(|value| request.now > value.parse().unwrap())
+                }
+                other => panic!("{other}"),
+            }
+        })
+    })
+}
+
+const ACTIONS: &[&str] = &[
+    "s3:PutBucketPolicy",
+    "s3:PutObject",
+    "dynamodb:UpdateItem",
+    "autoscaling:SetDesiredCapacity",
+    "iam:PassRole",
+    "sts:AssumeRole",
+    "sts:TagSession",
+    "iam:UpdateAccessKey",
+];
+
+const ARNS: &[&str] = &[
+    "arn:aws:s3:::shop",
+    "arn:aws:s3:::shop/a$b",
+    "arn:aws:s3:::shops",
+    "arn:aws:dynamodb:eu-west-1:123456789012:table/carts",
+    "arn:aws:iam::123456789012:role/admin",
+    "arn:aws:iam::123456789012:user/eve",
+];
+
+fn resource(actions: &[&str], arns: &[&str]) -> AwsResource {
+    AwsResource {
+        account: "123456789012".to_owned(),
+        region: "eu-west-1".to_owned(),
+        actions: actions.iter().map(|action| action.parse().unwrap()).collect(),
+        arns: arns.iter().map(|arn| (*arn).to_owned()).collect(),
+    }
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_seconds(seconds).unwrap()
+}
+
+fn conditions(of: &[(&str, &[&str])]) -> Conditions {
+    of.iter().map(|(key, values)| ((*key).to_owned(), values.iter().map(|it| (*it).to_owned()).collect())).collect()
+}
+
+const END: u64 = 1_795_000_000;
+
+#[test]
+fn the_text_is_this() {
+    let resource = resource(&["autoscaling:SetDesiredCapacity"], &["arn:aws:s3:::shop"]);
+    let text = session_policy(&resource, &Conditions::new(), at(END)).unwrap();
+    assert_eq!(
+        text,
+        concat!(
+            r#"{"Version":"2012-10-17","Statement":["#,
+            r#"{"Effect":"Allow","Action":"autoscaling:SetDesiredCapacity","Resource":"arn:aws:s3:::shop"},"#,
+            r#"{"Effect":"Deny","NotAction":"autoscaling:SetDesiredCapacity","Resource":"*"},"#,
+            r#"{"Effect":"Deny","Action":"*","NotResource":"arn:aws:s3:::shop"},"#,
+            r#"{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"2026-11-18T11:06:40Z"}}}]}"#,
+        )
+    );
+}
+
+#[test]
+fn what_cannot_be_said_exactly_is_refused() {
+    let action = &["s3:PutObject"];
+    let none = Conditions::new();
+    let policy = |resource: &AwsResource, conditions: &Conditions| session_policy(resource, conditions, at(END));
+    assert_eq!(policy(&resource(&[], ARNS), &none), Err(PolicyError::Nothing("action")));
+    assert_eq!(policy(&resource(action, &[]), &none), Err(PolicyError::Nothing("resource")));
+    for bad in ["*", "arn:aws:s3:::a?", "arn:aws:s3:::${aws:username}", "arn:aws:s3:::a b", ""] {
+        assert!(matches!(policy(&resource(action, &[bad]), &none), Err(PolicyError::NotLiteral(_))), "{bad}");
+    }
+    let some = resource(action, &["arn:aws:s3:::shop"]);
+    let variable = conditions(&[("aws:PrincipalTag/x", &["${aws:username}"])]);
+    assert!(matches!(policy(&some, &variable), Err(PolicyError::NotLiteral(_))));
+    for bad in [conditions(&[("aws:x", &[])]), conditions(&[("x", &["y"])]), conditions(&[("a:\"", &["y"])])] {
+        assert!(matches!(policy(&some, &bad), Err(PolicyError::Condition(_))), "{bad:?}");
+    }
+    let long = format!("arn:aws:s3:::{}", "a".repeat(900));
+    let error = policy(&resource(action, &[&long]), &none).unwrap_err();
+    assert!(matches!(error, PolicyError::TooLarge { size } if size > MAX_POLICY), "{error}");
+}
+
+/// A condition that nothing but the inverse statement keeps against a resource policy.
+#[test]
+fn a_condition_that_does_not_hold_is_denied_and_not_only_not_allowed() {
+    let certified = resource(&["s3:PutObject"], &["arn:aws:s3:::shop"]);
+    let conditions =
+        conditions(&[("aws:RequestedRegion", &["eu-west-1", "eu-west-2"]), ("s3:x-amz-acl", &["private"])]);
+    let policy = session_policy(&certified, &conditions, at(END)).unwrap();
+    for (keys, expected) in [
+        (vec![("aws:RequestedRegion", "eu-west-2"), ("s3:x-amz-acl", "private")], Verdict::Allowed),
+        (vec![("aws:RequestedRegion", "us-east-1"), ("s3:x-amz-acl", "private")], Verdict::Denied),
+        (vec![("aws:RequestedRegion", "eu-west-1"), ("s3:x-amz-acl", "public-read")], Verdict::Denied),
+        (vec![("aws:RequestedRegion", "eu-west-1")], Verdict::Denied),
+        (vec![], Verdict::Denied),
+    ] {
+        let request = Request {
+            action: "s3:PutObject",
+            resource: "arn:aws:s3:::shop",
+            now: at(END),
+            keys: keys.iter().copied().collect(),
+        };
+        assert_eq!(evaluate(&policy, &request), expected, "{keys:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn i4_exactly_what_is_certified_is_allowed_and_all_else_is_denied(
+        actions in subsequence(ACTIONS, 1..=3),
+        arns in subsequence(ARNS, 1..=3),
+        action in select(ACTIONS),
+        upper in any::<bool>(),
+        resource_arn in select(ARNS),
+        end_millis in 0_u64..1000,
+        offset in 0_u64..4,
+    ) {
+        let not_after = Timestamp::from_millis(END * 1000 + end_millis).unwrap();
+        let policy = session_policy(&resource(&actions, &arns), &Conditions::new(), not_after).unwrap();
+        let spelled = if upper { action.to_ascii_uppercase() } else { action.to_owned() };
+        let now = at(END - 1 + offset);
+        let request = Request { action: &spelled, resource: resource_arn, now, keys: BTreeMap::new() };
+        let certified = actions.contains(&action) && arns.contains(&resource_arn) && now <= at(END);
+        prop_assert_eq!(evaluate(&policy, &request), if certified { Verdict::Allowed } else { Verdict::Denied });
+    }
+
+    #[test]
+    fn i4_no_session_leads_on_unless_that_is_certified(
+        actions in subsequence(&ACTIONS[..4], 1..=4),
+        arns in subsequence(ARNS, 1..=3),
+        action in select(&["sts:AssumeRole", "sts:TagSession", "sts:GetFederationToken", "sts:AssumeRoot", "iam:PassRole"][..]),
+        target in select(&["*", "arn:aws:iam::123456789012:role/admin", "arn:aws:s3:::shop"][..]),
+    ) {
+        let policy = session_policy(&resource(&actions, &arns), &Conditions::new(), at(END)).unwrap();
+        let request = Request { action, resource: target, now: at(END - 10), keys: BTreeMap::new() };
+        prop_assert_eq!(evaluate(&policy, &request), Verdict::Denied);
+    }
+
+    #[test]
+    fn a_policy_is_minified_bounded_and_ends_on_a_second(
+        names in proptest::collection::vec("[a-z0-9/._-]{1,120}", 1..16),
+        millis in 0_u64..4_000_000_000_000,
+    ) {
+        let arns: Vec<String> = names.iter().map(|name| format!("arn:aws:s3:::{name}")).collect();
+        let arns: Vec<&str> = arns.iter().map(String::as_str).collect();
+        let end = Timestamp::from_millis(millis).unwrap();
+        match session_policy(&resource(&["s3:PutObject"], &arns), &Conditions::new(), end) {
+            Ok(text) => {
+                prop_assert!(text.len() <= MAX_POLICY && !text.contains(char::is_whitespace));
+                prop_assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["Statement"].as_array().unwrap().len(), 4);
+            }
+            Err(error) => prop_assert!(matches!(error, PolicyError::TooLarge { .. }), "{}", error),
+        }
+    }
+}
