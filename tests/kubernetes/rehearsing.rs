@@ -73,6 +73,11 @@ async fn i1_a_rehearsal_says_what_would_be_and_changes_nothing() {
     assert_eq!(world.rehearse(&Ask::scale("merge-patch", 5, exact(&shop))).await, Rehearsed::Accepted);
     let fields = world::fields(&shop, &["/spec/replicas"]);
     assert_eq!(world.rehearse(&Ask::scale("json-patch", 5, fields.clone())).await, Rehearsed::Accepted);
+    let made = world::resource("", "v1", "configmaps", "made");
+    for verb in ["create", "apply"] {
+        let body = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "made" } });
+        assert_eq!(world.rehearse(&Ask::new(verb, made.clone(), body, world::absent())).await, Rehearsed::Accepted);
+    }
     let removal = Ask::new("delete", deployment(), Value::Null, exact(&shop));
     assert_eq!(world.rehearse(&removal).await, Rehearsed::Accepted);
     match world

@@ -216,6 +216,15 @@ pub(super) fn meaning(terms: &Terms, plan: &Plan, answer: &Answer) -> Meaning {
     }
 }
 
+/// Whether the answer to a dry run shows the object that would be made. It has no version, because it is not stored.
+pub(super) fn would_make(plan: &Plan, answer: &Answer) -> bool {
+    let object = serde_json::from_slice(&answer.body).map(Object);
+    answer.status == StatusCode::CREATED
+        && object.is_ok_and(|object| {
+            object.name() == Some(&plan.resource.name) && object.uid().is_some() && object.version().is_none()
+        })
+}
+
 /// What the answer to a mutation that was performed says, if it can be the answer to this one.
 fn success(terms: &Terms, plan: &Plan, answer: &Answer) -> Result<Performed, String> {
     let expected = terms.call().baseline().identity();
