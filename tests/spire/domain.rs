@@ -65,6 +65,8 @@ pub struct Around {
     pub epochs: Epochs,
     pub production: Production,
     pub agent: Identities,
+    /// Everybody but the broker: each hears of a rotation when its turn comes.
+    pub others: Vec<Identities>,
     folder: PathBuf,
 }
 
@@ -89,9 +91,10 @@ impl Around {
         let own = identities(&spire, "sandbox").await;
         let epochs = Epochs::serve(Arc::clone(&authority), both(folder.join("sab"), own.clone()).await).await;
         let (operator, reader) = (identities(&spire, "operator").await, identities(&spire, "sab").await);
-        let production = Production::serve(folder.path(), own, operator, reader).await;
         let agent = identities(&spire, "agent/one").await;
-        Self { spire, authority, epochs, production, agent, folder: folder.path().to_owned() }
+        let others = vec![own.clone(), operator.clone(), reader.clone(), agent.clone()];
+        let production = Production::serve(folder.path(), own, operator, reader).await;
+        Self { spire, authority, epochs, production, agent, others, folder: folder.path().to_owned() }
     }
 
     /// Starts the broker as a process, and waits until it hears the authority.

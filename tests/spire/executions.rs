@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use seb::identity::Identities;
 use seb::proto::seb::v1::execution::State;
 use serde_json::json;
 
@@ -95,8 +96,17 @@ async fn rotates(issuer: &str) {
     let renewals =
         |broker: &crate::domain::Broker| broker.log().matches("an identity came from the Workload API").count();
     let signed = |broker: &crate::domain::Broker| broker.log().matches("an execution CA was signed").count();
-    let observer = identities(&around.spire, "seb").await;
-    let bundle = || observer.borrow().bundles().map(|bundle| bundle.certificates().len()).sum::<usize>();
+    // The next step waits until everybody has taken the one before, as it does in operation.
+    let authorities = async |expected: usize| {
+        awaited("everybody's bundle", async || {
+            let of = |it: &Identities| it.borrow().bundles().map(|bundle| bundle.certificates().len()).sum::<usize>();
+            let all: Vec<_> = around.others.iter().map(of).collect();
+            if all.iter().all(|count| *count == expected) { Ok(()) } else { Err(all) }
+        })
+        .await;
+    };
+    let serials =
+        || -> Vec<_> { around.others.iter().map(|it| it.borrow().svid().leaf().serial.to_string()).collect() };
 
     // SVIDs rotate by themselves.
     let before = renewals(&broker);
@@ -108,21 +118,23 @@ async fn rotates(issuer: &str) {
     let spire = &around.spire;
     let old = spire.active_authority().await;
     let new = spire.prepare_authority().await;
-    awaited("two authorities", async || if bundle() == 2 { Ok(()) } else { Err(bundle()) }).await;
     let before = renewals(&broker);
+    authorities(2).await;
     awaited("the broker's update", async || if renewals(&broker) > before { Ok(()) } else { Err(before) }).await;
     spire.activate_authority(&new).await;
     more("executions under either authority").await;
-    let (svids, cas) = (renewals(&broker), signed(&broker));
+    let (svids, cas, old_serials) = (renewals(&broker), signed(&broker), serials());
     spire.taint_authority(&old).await;
     awaited("an SVID by the new authority", async || {
         let down = issuer == "spire-downstream" && signed(&broker) <= cas;
-        if renewals(&broker) > svids && !down { Ok(()) } else { Err((renewals(&broker), signed(&broker))) }
+        let others = serials().iter().zip(&old_serials).all(|(new, old)| new != old);
+        let told = (renewals(&broker), signed(&broker), others);
+        if told.0 > svids && !down && others { Ok(()) } else { Err(told) }
     })
     .await;
     more("executions under the new authority").await;
     spire.revoke_authority(&old).await;
-    awaited("one authority", async || if bundle() == 1 { Ok(()) } else { Err(bundle()) }).await;
+    authorities(1).await;
     more("executions when the old authority is gone").await;
 
     end.store(true, Ordering::SeqCst);
