@@ -11,9 +11,12 @@ mod tests {
     use std::process::{Command, Stdio};
     use std::time::Duration;
 
+    use der::DecodePem;
     use http::StatusCode;
     use serde_json::json;
     use tokio::time::Instant;
+    use x509_cert::Certificate;
+    use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 
     use crate::testbed::process::Process;
     use crate::testbed::spire::{Entry, Spire, this_user};
@@ -204,6 +207,13 @@ subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: clerk }]
         spire.activate_authority(&new).await;
         assert_eq!(spire.active_authority().await, new);
         spire.taint_authority(&old).await;
+        let to = folder.folder("tainted");
+        awaited("an SVID by the new authority", async || {
+            let said = spire.fetch_x509(&to).await;
+            let issuer = authority(&to.join("svid.0.pem"));
+            if issuer.as_ref() == Some(&new) { Ok(()) } else { Err((said, issuer)) }
+        })
+        .await;
         spire.revoke_authority(&old).await;
         let after = spire.bundle().await;
         assert!(!after.contains(before.trim()) && both.contains(after.trim()), "{after}");
@@ -233,6 +243,13 @@ subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: clerk }]
         assert_eq!(spire.bundle().await, bundle);
         let to = folder.folder("again");
         awaited("the identity", async || has(&spire, &to, "seb", true).await).await;
+    }
+
+    /// The ID of the authority that issued an SVID, if there is one.
+    fn authority(svid: &Path) -> Option<String> {
+        let certificate = Certificate::from_pem(std::fs::read(svid).ok()?).unwrap();
+        let (_, issuer) = certificate.tbs_certificate().get_extension::<AuthorityKeyIdentifier>().unwrap().unwrap();
+        Some(issuer.key_identifier.unwrap().as_bytes().iter().map(|octet| format!("{octet:02x}")).collect())
     }
 
     /// What `spire-agent` fetches for this process's user.

@@ -17,9 +17,10 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::attribute_certificate::SignatureAlgorithm;
-use crate::identity::Bundle;
-use crate::identity::execution::{ExecutionKey, MintError, Plan};
+use crate::decision::MutationId;
+use crate::identity::execution::{ExecutionIdentity, ExecutionKey, MintError, Plan};
 use crate::identity::leaf::{Serial, validity};
+use crate::identity::{Bundle, Form};
 use crate::key::{InvalidKey, SigningKey, fresh_serial};
 use crate::timestamp::Timestamp;
 
@@ -135,7 +136,7 @@ impl Ca {
     }
 
     /// The chain of what it issued: `leaf`, its own certificate, and those above.
-    pub(super) fn chain(&self, leaf: Vec<u8>) -> Vec<CertificateDer<'static>> {
+    fn chain(&self, leaf: Vec<u8>) -> Vec<CertificateDer<'static>> {
         std::iter::once(&leaf).chain(&self.chain).map(|octets| CertificateDer::from(octets.clone())).collect()
     }
 
@@ -173,8 +174,24 @@ impl Ca {
         Ok(certificate.der().to_vec())
     }
 
+    /// The plan of an X509-SVID that this CA mints.
+    pub(super) fn plan(&self, mutation: &MutationId, now: Timestamp, not_after: Timestamp) -> Result<Plan, MintError> {
+        if self.not_after < not_after {
+            return Err(MintError::IssuerEnds { issuer: self.not_after, not_after });
+        }
+        let serial = fresh_serial().ok().and_then(|serial| Serial::new(&serial)).ok_or(MintError::Library)?;
+        Plan::new(&self.trust_domain, mutation, Form::X509, Some(serial), now, not_after)
+    }
+
+    /// The execution identity that was planned, with a fresh key; some tens of microseconds.
+    pub(super) fn mint(&self, plan: Plan) -> Result<ExecutionIdentity, MintError> {
+        let key = ExecutionKey::generate()?;
+        let chain = self.chain(self.certify(&plan, &key)?);
+        Ok(ExecutionIdentity::x509(plan, chain, key))
+    }
+
     /// The certificate of an execution identity, in DER.
-    pub(super) fn mint(&self, plan: &Plan, key: &ExecutionKey) -> Result<Vec<u8>, MintError> {
+    fn certify(&self, plan: &Plan, key: &ExecutionKey) -> Result<Vec<u8>, MintError> {
         let serial = plan.serial().map(Serial::as_bytes).ok_or(MintError::Library)?;
         let params = leaf_params(plan.id(), plan.mutation().as_str(), serial, plan.not_before(), plan.not_after())
             .map_err(|_| MintError::Library)?;

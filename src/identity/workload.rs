@@ -193,7 +193,8 @@ async fn follow(
         match next {
             Ok((open, identity)) => {
                 let leaf = identity.svid().leaf();
-                log!(IdentityRead, id = %leaf.id, serial = %leaf.serial, until = %leaf.not_after, "an identity came from the Workload API");
+                let own = identity.bundle(leaf.id.trust_domain()).map_or(0, |bundle| bundle.certificates().len());
+                log!(IdentityRead, id = %leaf.id, serial = %leaf.serial, until = %leaf.not_after, authorities = own, "an identity came from the Workload API");
                 sender.send_replace(Arc::new(identity));
                 link.send_if_modified(|link| std::mem::replace(link, Link::Up) != Link::Up);
                 session = Some(open);

@@ -1,7 +1,7 @@
 //! What goes wrong between the parts: the world drifts after the decision, servers stop, die and come back, clocks step.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -9,11 +9,12 @@ use seb::clock::Clock;
 use seb::config::broker::BrokerConfig;
 use seb::runtime;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{RwLock, oneshot};
 use tokio::task::JoinSet;
 
 use crate::install;
 use crate::testbed::client::Client;
+use crate::testbed::spire::Update;
 use crate::testbed::{PATIENCE, awaited};
 use crate::world::{CHECKOUT, Options, World};
 
@@ -194,15 +195,15 @@ async fn i6_the_broker_dies_between_request_and_answer() {
 /// Agents that make objects one after the other; none may fail.
 struct Load {
     world: Arc<World>,
-    /// The folder with the agents' identity.
-    identity: Mutex<&'static str>,
+    /// The folder with the agents' identity; read for as long as it is in use.
+    identity: RwLock<&'static str>,
     count: AtomicUsize,
     end: AtomicBool,
 }
 
 impl Load {
     fn start(world: &Arc<World>, agents: usize) -> (Arc<Self>, JoinSet<()>) {
-        let identity = Mutex::new("deployer");
+        let identity = RwLock::new("deployer");
         let load = Arc::new(Self {
             world: Arc::clone(world),
             identity,
@@ -224,11 +225,11 @@ impl Load {
                 "resource": { "group": "", "version": "v1", "resource": "configmaps", "namespace": "shop", "name": name },
                 "body": { "metadata": { "name": name } },
             });
-            let identity = *self.identity.lock().unwrap();
+            let identity = self.identity.read().await;
             let file = self.world.proposal(&json!({ "mutation": mutation }), "30s");
-            let (status, answer, certificate) = self.world.propose_file(identity, &file).await;
+            let (status, answer, certificate) = self.world.propose_file(&identity, &file).await;
             assert_eq!(status, 0, "{name}: {answer}");
-            let (status, answer) = self.world.execute(identity, &certificate, &[]).await;
+            let (status, answer) = self.world.execute(&identity, &certificate, &[]).await;
             assert_eq!((status, &answer["state"]), (0, &json!("succeeded")), "{name}: {answer}");
         }
     }
@@ -248,34 +249,36 @@ impl Load {
 async fn rotation_of_the_trust_domain_fails_no_execution() {
     let world = Arc::new(World::new(&Options { svid_seconds: 30, ..Options::default() }).await);
     let (load, tasks) = Load::start(&world, 3);
-    let updates = || {
-        [&world.broker, &world.authority].map(|it| it.log().matches("an identity came from the Workload API").count())
-    };
-    let updated = async |what: &str, before: [usize; 2]| {
+    let updates = || [&world.broker, &world.authority].map(|it| Update::last(&it.log()));
+    // The next step waits until everybody has taken the one before, as it does in operation.
+    let authorities = async |what: &str, count: usize| {
         awaited(what, async || {
             let now = updates();
-            if now[0] > before[0] && now[1] > before[1] { Ok(()) } else { Err(now) }
+            if now.iter().all(|it| it.authorities == count) { Ok(()) } else { Err(now) }
         })
         .await;
     };
     let spire = &world.spire;
     load.more("executions before").await;
-    let (old, before) = (spire.active_authority().await, updates());
+    let old = spire.active_authority().await;
     let new = spire.prepare_authority().await;
-    updated("the next authority", before).await;
+    authorities("the next authority", 2).await;
     spire.activate_authority(&new).await;
+    let before = updates();
     // What is kept in files is issued anew, and the authority reads its own again without a restart.
     spire.mint_folder("sab", "12h", &world.folder.join("sab-authority")).await;
     spire.mint_folder("agent/deployer", "12h", &world.folder.join("deployer-anew")).await;
-    *load.identity.lock().unwrap() = "deployer-anew";
+    *load.identity.write().await = "deployer-anew";
     load.more("executions under both").await;
-    let before = updates();
     spire.taint_authority(&old).await;
-    updated("identities by the new authority", before).await;
+    awaited("identities by the new authority", async || {
+        let now = updates();
+        if now.iter().zip(&before).all(|(now, before)| now.serial != before.serial) { Ok(()) } else { Err(now) }
+    })
+    .await;
     load.more("executions under the new authority").await;
-    let before = updates();
     spire.revoke_authority(&old).await;
-    updated("the end of the old authority", before).await;
+    authorities("the end of the old authority", 1).await;
     load.more("executions without the old authority").await;
     load.end.store(true, Ordering::SeqCst);
     tasks.join_all().await;

@@ -8,6 +8,7 @@ use seb::proto::seb::v1::execution::State;
 use serde_json::json;
 
 use crate::domain::{Around, identities, options};
+use crate::testbed::spire::Update;
 use crate::testbed::{Folder, awaited};
 
 async fn executes(issuer: &str) {
@@ -100,7 +101,8 @@ async fn rotates(issuer: &str) {
     let authorities = async |expected: usize| {
         awaited("everybody's bundle", async || {
             let of = |it: &Identities| it.borrow().bundles().map(|bundle| bundle.certificates().len()).sum::<usize>();
-            let all: Vec<_> = around.others.iter().map(of).collect();
+            let of_broker = Update::last(&broker.log()).authorities;
+            let all: Vec<_> = around.others.iter().map(of).chain([of_broker]).collect();
             if all.iter().all(|count| *count == expected) { Ok(()) } else { Err(all) }
         })
         .await;
@@ -118,18 +120,16 @@ async fn rotates(issuer: &str) {
     let spire = &around.spire;
     let old = spire.active_authority().await;
     let new = spire.prepare_authority().await;
-    let before = renewals(&broker);
     authorities(2).await;
-    awaited("the broker's update", async || if renewals(&broker) > before { Ok(()) } else { Err(before) }).await;
     spire.activate_authority(&new).await;
+    let (svid, cas, old_serials) = (Update::last(&broker.log()).serial, signed(&broker), serials());
     more("executions under either authority").await;
-    let (svids, cas, old_serials) = (renewals(&broker), signed(&broker), serials());
     spire.taint_authority(&old).await;
     awaited("an SVID by the new authority", async || {
         let down = issuer == "spire-downstream" && signed(&broker) <= cas;
         let others = serials().iter().zip(&old_serials).all(|(new, old)| new != old);
-        let told = (renewals(&broker), signed(&broker), others);
-        if told.0 > svids && !down && others { Ok(()) } else { Err(told) }
+        let told = (Update::last(&broker.log()), signed(&broker), others);
+        if told.0.serial != svid && !down && others { Ok(()) } else { Err(told) }
     })
     .await;
     more("executions under the new authority").await;

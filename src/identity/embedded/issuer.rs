@@ -9,11 +9,9 @@ use tokio::sync::watch;
 use crate::clock;
 use crate::decision::MutationId;
 use crate::identity::ca::{Ca, CaError};
-use crate::identity::execution::{ExecutionIdentity, ExecutionKey, Issuer, MintError, Plan};
+use crate::identity::execution::{ExecutionIdentity, Issuer, MintError, Plan};
 use crate::identity::folder::{self, CA, CA_KEY, FolderError, paths, read_chain};
-use crate::identity::leaf::Serial;
 use crate::identity::{FileError, Form, files};
-use crate::key::fresh_serial;
 use crate::timestamp::Timestamp;
 
 /// The execution CA cannot be used.
@@ -63,22 +61,12 @@ impl Issuer for EmbeddedIssuer {
             let mend = "configure `execution.issuer` as `spire-mint` or `spire-downstream`";
             return Err(MintError::Form { issuer: "the embedded execution CA", form: form.name(), mend });
         }
-        let ca = self.ca();
-        if ca.not_after() < not_after {
-            return Err(MintError::IssuerEnds { issuer: ca.not_after(), not_after });
-        }
-        let serial = fresh_serial().ok().and_then(|serial| Serial::new(&serial)).ok_or(MintError::Library)?;
-        Plan::new(ca.trust_domain(), mutation, form, Some(serial), now, not_after)
+        self.ca().plan(mutation, now, not_after)
     }
 
     /// Takes some tens of microseconds, and waits for nothing.
     fn mint(&self, plan: Plan) -> BoxFuture<'_, Result<ExecutionIdentity, MintError>> {
-        Box::pin(async move {
-            let ca = self.ca();
-            let key = ExecutionKey::generate()?;
-            let chain = ca.chain(ca.mint(&plan, &key)?);
-            Ok(ExecutionIdentity::x509(plan, chain, key))
-        })
+        Box::pin(async move { self.ca().mint(plan) })
     }
 
     fn ends(&self) -> Option<Timestamp> {

@@ -11,10 +11,8 @@ use crate::clock;
 use crate::decision::MutationId;
 use crate::identity::backoff::Backoff;
 use crate::identity::ca::{Ca, CaKey};
-use crate::identity::execution::{ExecutionIdentity, ExecutionKey, Issuer, MintError, Plan};
-use crate::identity::leaf::Serial;
+use crate::identity::execution::{ExecutionIdentity, Issuer, MintError, Plan};
 use crate::identity::{Form, Identities};
-use crate::key::fresh_serial;
 use crate::proto::spire::api::server::svid::v1::NewDownstreamX509caRequest;
 use crate::telemetry::{Causes, Health, log};
 use crate::timestamp::Timestamp;
@@ -136,26 +134,19 @@ async fn obtain(connection: &Connection) -> Result<Ca, MintError> {
 
 impl Issuer for DownstreamIssuer {
     fn plan(&self, mutation: &MutationId, form: Form, now: Timestamp, not_after: Timestamp) -> Result<Plan, MintError> {
-        if form != Form::X509 {
-            return self.connection.plan(mutation, form, now, not_after);
+        match form {
+            Form::X509 => self.current()?.plan(mutation, now, not_after),
+            Form::Jwt { .. } => self.connection.plan(mutation, form, now, not_after),
         }
-        let ca = self.current()?;
-        if ca.not_after() < not_after {
-            return Err(MintError::IssuerEnds { issuer: ca.not_after(), not_after });
-        }
-        let serial = fresh_serial().ok().and_then(|serial| Serial::new(&serial)).ok_or(MintError::Library)?;
-        Plan::new(ca.trust_domain(), mutation, form, Some(serial), now, not_after)
     }
 
     /// Takes some tens of microseconds for a certificate, and a round trip for a token.
     fn mint(&self, plan: Plan) -> BoxFuture<'_, Result<ExecutionIdentity, MintError>> {
         Box::pin(async move {
-            if *plan.form() != Form::X509 {
-                return self.connection.mint_jwt(plan).await;
+            match plan.form() {
+                Form::X509 => self.current()?.mint(plan),
+                Form::Jwt { .. } => self.connection.mint_jwt(plan).await,
             }
-            let (ca, key) = (self.current()?, ExecutionKey::generate()?);
-            let chain = ca.chain(ca.mint(&plan, &key)?);
-            Ok(ExecutionIdentity::x509(plan, chain, key))
         })
     }
 

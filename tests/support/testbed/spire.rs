@@ -309,6 +309,26 @@ impl Spire {
     }
 }
 
+/// What a process last wrote of its identity from the Workload API.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Update {
+    /// The serial number of its SVID.
+    pub serial: String,
+    /// How many authorities its trust domain has.
+    pub authorities: usize,
+}
+
+impl Update {
+    /// Of what a product's process wrote, as text or JSON.
+    pub fn last(log: &str) -> Self {
+        let line = log.lines().rfind(|line| line.contains("an identity came from the Workload API"));
+        let line = line.unwrap();
+        let words = || line.split([' ', ',', '{', '}']).map(|word| word.replace('"', "").replacen(':', "=", 1));
+        let field = |name: &str| words().find_map(|word| Some(word.strip_prefix(name)?.to_owned())).unwrap();
+        Self { serial: field("serial="), authorities: field("authorities=").parse().unwrap() }
+    }
+}
+
 /// The path of the agent's SPIFFE ID: the parent of every entry.
 const AGENT: &str = "spire/agent/x509pop/node";
 
