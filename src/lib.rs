@@ -27,6 +27,7 @@
 //!
 //! - [`runtime`] puts a broker together from its configuration.
 //! - [`broker`] performs executions; [`reconcile`] settles those whose end is not known.
+//! - [`fair`] gives everybody a share of what is scarce.
 //! - [`fence`] is what no revoked call passes, and [`epochs`] the stream that closes it.
 //! - [`store`] keeps records, and what else must not be forgotten.
 //! - [`target`] is what is changed, and how: the sandbox.
@@ -48,6 +49,7 @@ pub mod epoch;
 pub mod epoch_envelope;
 pub mod epochs;
 pub mod execution;
+pub mod fair;
 pub mod fence;
 pub mod grpc;
 pub mod http;

@@ -4,6 +4,9 @@
 
 #![cfg(test)]
 
+#[path = "aws/table.rs"]
+#[expect(dead_code, reason = "its rows are tried by tests/aws")]
+mod attacks_on_aws;
 #[path = "docs/commands.rs"]
 mod commands;
 
@@ -110,6 +113,11 @@ fn current_part(page: &str, name: &str, expected: &str) {
     let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{page} has no part {name}"));
     let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("the part {name} of {page} has no end"));
     current(page, &format!("{before}{begin}{expected}{end}{after}"));
+}
+
+#[test]
+fn the_table_of_attacks_on_aws_is_current() {
+    current_part("docs/boundary-aws.md", "attacks", &attacks_on_aws::markdown(attacks_on_aws::ATTACKS));
 }
 
 #[test]

@@ -24,6 +24,7 @@ const EDGES: &[&str] = &[
     "clock",
     "config",
     "epochs",
+    "fair",
     "fence",
     "grpc",
     "http",

@@ -32,7 +32,7 @@ use crate::attribute_certificate::{Trust, VerifiedAuthority, VerifiedCertificate
 use crate::ceiling::Ceilings;
 use crate::clock::Clock;
 use crate::contract::{Call, TargetName};
-use crate::decision::{Certified, Facts, MutationId, Peer, Request, Terms, evaluate};
+use crate::decision::{Certified, Decision, Facts, MutationId, Peer, Request, Terms, evaluate};
 use crate::digest::Digest;
 use crate::epoch::{EpochRegression, EpochStatement, Succession};
 use crate::execution::{Grade, Rejection};
@@ -41,7 +41,7 @@ use crate::identity::{Issuer, MintError};
 use crate::reason::{Denial, Reason};
 use crate::record::{Artefact, InvalidDraft, TrustSource, media};
 use crate::store::{Execution, Store, StoreError, UseKey};
-use crate::target::{Rehearsed, Target};
+use crate::target::{Admitted, Busy, Rehearsed, Target};
 use crate::telemetry::{BrokerMetrics, Phase};
 use crate::timestamp::Timestamp;
 
@@ -158,6 +158,9 @@ pub enum Refused {
     /// Too many executions are running.
     #[error("{0} executions are running already: try again in a moment")]
     Busy(usize),
+    /// Too many wait for the target already.
+    #[error(transparent)]
+    TargetBusy(Busy),
     /// The store failed, so that nothing could be decided durably. If a record was written all the same, the reconciler
     /// settles its execution; the same request again finds it.
     #[error("the broker's store failed: {0}")]
@@ -407,6 +410,7 @@ impl<S: Store> Broker<S> {
         {
             return Ok(Answer { repeated: true, ..self.answer(execution).await? });
         }
+        let mut admitted = false;
         // Others may consume a use between observing and claiming; each of them makes progress, so few rounds suffice.
         for _ in 0..ROUNDS {
             let begun = self.parts.clock.monotonic_us();
@@ -420,6 +424,14 @@ impl<S: Store> Broker<S> {
                 return Err(Refused::denied(denial, record));
             }
             let decision = evaluate(&facts);
+            if let Decision::Allow(permit) = &decision
+                && !std::mem::replace(&mut admitted, true)
+                && self.admit(permit.terms(), &facts.peer).await? == Admitted::Later
+            {
+                // What was observed is old by now.
+                usage = self.usage(&authentic, &facts.peer).await;
+                continue;
+            }
             let case = Case { authentic: &authentic, facts: &facts, trace: presented.trace.as_deref(), begun };
             match self.run(decision, &case, &use_key).await? {
                 Some(answer) => return Ok(answer),
@@ -427,6 +439,14 @@ impl<S: Store> Broker<S> {
             }
         }
         Err(busy())
+    }
+
+    /// Waits until the target may be used, before anything is consumed.
+    async fn admit(&self, terms: &Terms, peer: &Peer) -> Result<Admitted, Refused> {
+        match self.target(terms.call().target_name()) {
+            Some(target) => target.admit(&peer.id).await.map_err(Refused::TargetBusy),
+            None => Ok(Admitted::AtOnce),
+        }
     }
 }
 

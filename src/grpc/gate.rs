@@ -15,10 +15,10 @@ use tower::{Layer, Service};
 use tracing::{Instrument as _, Span};
 
 use super::access::{self, Caller, Flow, Roles};
-use super::fair::{Bounds, Turn, Turns};
 use super::status::{self, Cause};
 use crate::clock;
 use crate::config::server::GrpcLimits;
+use crate::fair::{Bounds, Turn, Turns};
 use crate::telemetry::{CallLabels, GrpcMetrics, Health, TraceParent, call_span, log};
 use crate::tls::Peer;
 
@@ -167,7 +167,7 @@ impl Inner {
                 timeout_at(end, answer).await.unwrap_or(Err(Cause::DeadlineExceeded)).map_err(refusal)
             }
             Flow::Stream => {
-                let turn = self.streams.take(&id).await.map_err(refusal)?;
+                let turn = self.streams.take(&id).await.map_err(|none| refusal(none.into()))?;
                 let health = self.health.clone();
                 let end = asked.and_then(deadline);
                 let over = async move {

@@ -5,7 +5,7 @@
 //! - Nothing is answered without a verified identity, and no method is called that [`access::METHODS`] does not give to
 //!   a role of the caller: one closed table for every service of the package.
 //! - Every wait and every queue is bounded, by number and by time ([`gate`]); what is too much is shed with
-//!   `RESOURCE_EXHAUSTED`, and one peer cannot use up the share of another ([`fair`]).
+//!   `RESOURCE_EXHAUSTED`, and one peer cannot use up the share of another ([`crate::fair`]).
 //! - Every error has a stable code, says whether trying again helps, and what to do ([`status`]); what is not meant for
 //!   outside is in the log under an id, and nowhere else.
 //! - A server that is asked to end takes no new call, and lets what is in flight finish ([`serve`]).
@@ -13,7 +13,6 @@
 pub mod access;
 pub mod convert;
 pub mod execution;
-pub mod fair;
 pub mod gate;
 pub mod records;
 pub mod serve;

@@ -12,6 +12,7 @@ use http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+use crate::fair::NoRoom;
 use crate::reason::{Denial, Mender, PUBLIC_UNAUTHENTICATED, Reason, Retry, Verdict};
 use crate::telemetry::{Causes, log};
 
@@ -91,6 +92,9 @@ causes! {
     ServerBusy "server_busy" ResourceExhausted Operator Later
         "The server has as much to do as it takes on."
         "Try again, later each time.";
+    TargetBusy "target_busy" ResourceExhausted Operator Later
+        "As many executions as may wait already do so for what the target gives only so often; nothing was begun."
+        "Try again, later each time: no use was consumed.";
     DeadlineExceeded "deadline_exceeded" DeadlineExceeded Agent Later
         "The deadline passed before the answer; what was begun goes on."
         "Ask for the state, or repeat the same request: it is not performed twice.";
@@ -103,6 +107,16 @@ causes! {
     Internal "internal" Internal Operator Later
         "Something went wrong inside the server."
         "Give the id to whoever runs the server: the log has the cause.";
+}
+
+impl From<NoRoom> for Cause {
+    fn from(none: NoRoom) -> Self {
+        match none {
+            NoRoom::Peer => Self::PeerBusy,
+            NoRoom::All => Self::ServerBusy,
+            NoRoom::Ended => Self::Draining,
+        }
+    }
 }
 
 /// The code of gRPC for a reason.

@@ -17,6 +17,7 @@ pub mod sandbox;
 use std::collections::BTreeSet;
 
 use futures::future::BoxFuture;
+use spiffe::SpiffeId;
 
 pub use self::fence::{Fence, FencedIo, Passage};
 use crate::contract::{Call, Pointer, Resource, TargetKind};
@@ -43,6 +44,20 @@ pub enum Rehearsed {
     },
 }
 
+/// When an execution was let in ([`Target::admit`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admitted {
+    /// Without waiting.
+    AtOnce,
+    /// After some time, in which the world may have changed.
+    Later,
+}
+
+/// Too many wait for the target already: nothing was begun, and the same can be asked again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}: try again in a moment")]
+pub struct Busy(pub String);
+
 /// A target, as the broker sees it. One value serves all executions, concurrently.
 pub trait Target: Send + Sync {
     /// The kind of target that it drives; the broker gives it calls of this kind only.
@@ -62,6 +77,15 @@ pub trait Target: Send + Sync {
     /// names. [`LiveState::Unknown`] where it cannot be read, for whatever reason and after a bounded time; never
     /// [`LiveState::Deferred`].
     fn read<'a>(&'a self, resource: &'a Resource, fields: &'a BTreeSet<Pointer>) -> BoxFuture<'a, LiveState>;
+
+    /// Waits, for a bounded time, until an execution for `agent` may be begun: for what the target's provider gives only so
+    /// often. It is asked before a use is consumed, so that whoever is turned away has lost nothing.
+    ///
+    /// # Errors
+    /// If too many wait already.
+    fn admit<'a>(&'a self, _agent: &'a SpiffeId) -> BoxFuture<'a, Result<Admitted, Busy>> {
+        Box::pin(std::future::ready(Ok(Admitted::AtOnce)))
+    }
 
     /// Makes the call, once.
     ///

@@ -127,6 +127,9 @@ events! {
     BindingLeft "binding_left" WARN
         "The Kubernetes Secret that a mutation's token was bound to could not be deleted; the token runs out by itself."
         "Delete the Secret; if it lasts, look at the API server, and at the executor's right to delete it.";
+    AwsSessionNotRenewed "aws_session_not_renewed" WARN
+        "A session of AWS that the broker keeps could not be renewed before its end; the old one is used on while it lasts."
+        "If it lasts, look at trust anchor, profile and role, and at the quota of CreateSession.";
     OutcomeNotMade "outcome_not_made" ERROR
         "An outcome cannot be made into a record; evidence will settle the execution."
         "Report it, with the line.";

@@ -1,15 +1,29 @@
-//! AWS's own credential helper (`aws_signing_helper`) against the testbed's IAM Roles Anywhere, and against the product:
-//! for the same key, time and body both send the same octets.
+//! An AWS account: an emulator that enforces IAM, and before it IAM Roles Anywhere as its documentation has it.
+//!
+//! What the broker's sessions can do there, and what nobody can: every attack of the table in `docs/boundary-aws.md`. And
+//! AWS's own credential helper (`aws_signing_helper`) against the same endpoint, and against the product: for the same key,
+//! time and body both send the same octets.
 
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod boundary;
+#[cfg(test)]
+mod exchanges;
 #[cfg(test)]
 #[path = "../support/roles_anywhere.rs"]
 mod roles_anywhere;
 #[cfg(test)]
+#[expect(dead_code, reason = "its page is made by tests/docs.rs")]
+mod table;
+#[cfg(test)]
 #[path = "../support/testbed/mod.rs"]
 mod testbed;
+#[cfg(test)]
+mod world;
 
 #[cfg(test)]
-mod tests {
+mod helper {
     use std::path::PathBuf;
     use std::process::Output;
 

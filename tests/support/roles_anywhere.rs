@@ -44,8 +44,10 @@ pub type Issue = Arc<dyn Fn(Granted) -> BoxFuture<'static, Result<Issued, String
 /// What is configured in the account.
 #[derive(Clone)]
 pub struct Rules {
-    /// The certificate of the trust anchor, in DER.
-    pub anchor: Vec<u8>,
+    /// The trust anchors of the account: by ARN, the certificate in DER.
+    pub anchors: BTreeMap<String, Vec<u8>>,
+    /// What the trust policies of the roles ask of `aws:SourceArn`; left out, they do not ask.
+    pub source_arn: Option<String>,
     /// The roles of the profile.
     pub roles: BTreeSet<String>,
     /// What the trust policies of the roles ask of the tag `x509SAN/URI`: what it begins with.
@@ -134,7 +136,8 @@ pub fn made_up() -> Issue {
 impl Rules {
     pub fn new(anchor: &[u8], issue: Issue) -> Self {
         Self {
-            anchor: anchor.to_vec(),
+            anchors: BTreeMap::from([(TRUST_ANCHOR.to_owned(), anchor.to_vec())]),
+            source_arn: Some(TRUST_ANCHOR.to_owned()),
             roles: BTreeSet::from([ROLE.to_owned()]),
             uri_begins: "spiffe://example.org/seb/execution/".to_owned(),
             accepts_session_name: false,
@@ -288,17 +291,15 @@ fn examine(request: &Recorded, rules: &Rules) -> Result<(Granted, String), Refus
     let certificate = Certificate::from_der(&leaf).map_err(|_| invalid("not a certificate"))?;
     signature(request, &certificate)?;
     acceptable(&certificate)?;
-    path(&leaf, &above, &rules.anchor)?;
-
     let body: Value = serde_json::from_slice(&request.body).map_err(|_| invalid("not JSON"))?;
     let asked: BTreeMap<String, String> =
         request.query.split('&').filter_map(|pair| pair.split_once('=')).map(unescaped).collect();
     let argument =
         |name: &str| asked.get(name).map(String::as_str).or_else(|| body[name].as_str()).ok_or_else(|| invalid(name));
     let unknown = |what: &str| (StatusCode::NOT_FOUND, "ResourceNotFoundException", format!("{what} not found"));
-    if argument("trustAnchorArn")? != TRUST_ANCHOR {
-        return Err(unknown("Trust anchor"));
-    }
+    let source_arn = argument("trustAnchorArn")?;
+    let anchor = rules.anchors.get(source_arn).ok_or_else(|| unknown("Trust anchor"))?;
+    path(&leaf, &above, anchor)?;
     if argument("profileArn")? != PROFILE {
         return Err(unknown("Profile"));
     }
@@ -317,6 +318,9 @@ fn examine(request: &Recorded, rules: &Rules) -> Result<(Granted, String), Refus
     };
     let tags = tags(&certificate);
     // The trust policy of the role.
+    if rules.source_arn.as_deref().is_some_and(|asked| asked != source_arn) {
+        return Err(denied("Unable to assume role: the trust policy does not allow it"));
+    }
     if !tags.get("x509SAN/URI").is_some_and(|uri| uri.starts_with(&rules.uri_begins)) {
         return Err(denied("Unable to assume role: the trust policy does not allow it"));
     }

@@ -1,13 +1,14 @@
-//! `AssumeRole`: from the session of the execution identity to one that can make the certified call alone.
+//! `AssumeRole` and `AssumeRoleWithWebIdentity`: to a session that can make the certified call alone.
 //!
 //! The session policy is part of the call, so that AWS holds it against every use of the credentials. It is asked of the
-//! regional STS with the credentials of the first session, which are used for nothing else.
+//! regional STS, with the credentials of a first session or with a token, which are used for nothing else.
 
 use aws_sdk_sts::config::retry::RetryConfig;
 use aws_sdk_sts::config::{IdentityCache, Region as SdkRegion};
-use aws_sdk_sts::error::{DisplayErrorContext, SdkError};
-use aws_sdk_sts::operation::assume_role::{AssumeRoleError as SdkAssumeRoleError, AssumeRoleOutput};
-use aws_sdk_sts::types::Tag;
+use aws_sdk_sts::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::operation::assume_role::AssumeRoleOutput;
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityOutput;
+use aws_sdk_sts::types::{AssumedRoleUser, Credentials as SdkCredentials, Tag};
 use aws_smithy_runtime_api::client::http::http_client_fn;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
@@ -19,6 +20,7 @@ use super::credentials::{Credentials, InvalidCredentials};
 use super::endpoint::{Endpoint, Region};
 use super::policy::MAX_POLICY;
 use crate::clock;
+use crate::identity::JwtSvid;
 use crate::timestamp::Timestamp;
 
 /// The most tags of one session.
@@ -154,9 +156,9 @@ impl AssumeRole {
         format!("arn:{partition}:sts::{account}:assumed-role/{name}/{}", self.session_name)
     }
 
-    fn session(&self, answer: AssumeRoleOutput, now: Timestamp) -> Result<Session, AssumeRoleError> {
+    fn session(&self, answer: Answer, now: Timestamp) -> Result<Session, AssumeRoleError> {
         let not_credible = |what: &str| AssumeRoleError::NotCredible(what.to_owned());
-        let AssumeRoleOutput { credentials, assumed_role_user, packed_policy_size, source_identity, .. } = answer;
+        let Answer { credentials, assumed_role_user, packed_policy_size, source_identity } = answer;
         let parts = credentials.ok_or_else(|| not_credible("no credentials"))?;
         let (secret, token) = (Zeroizing::new(parts.secret_access_key), Zeroizing::new(parts.session_token));
         let expiration = u64::try_from(parts.expiration.secs()).ok().and_then(|it| Timestamp::from_seconds(it).ok());
@@ -181,6 +183,30 @@ impl AssumeRole {
     }
 }
 
+/// What the answers of both calls have in common.
+struct Answer {
+    credentials: Option<SdkCredentials>,
+    assumed_role_user: Option<AssumedRoleUser>,
+    packed_policy_size: Option<i32>,
+    source_identity: Option<String>,
+}
+
+impl From<AssumeRoleOutput> for Answer {
+    fn from(output: AssumeRoleOutput) -> Self {
+        let AssumeRoleOutput { credentials, assumed_role_user, packed_policy_size, source_identity, .. } = output;
+        Self { credentials, assumed_role_user, packed_policy_size, source_identity }
+    }
+}
+
+impl From<AssumeRoleWithWebIdentityOutput> for Answer {
+    fn from(output: AssumeRoleWithWebIdentityOutput) -> Self {
+        let AssumeRoleWithWebIdentityOutput {
+            credentials, assumed_role_user, packed_policy_size, source_identity, ..
+        } = output;
+        Self { credentials, assumed_role_user, packed_policy_size, source_identity }
+    }
+}
+
 impl Client {
     /// The session that `asked` describes, from the STS at `endpoint`, for whoever has `credentials`. Tried until
     /// `deadline` at most; again where STS takes no more calls for now, failed or did not answer.
@@ -194,8 +220,6 @@ impl Client {
         asked: &AssumeRole,
         deadline: Instant,
     ) -> Result<Session, AssumeRoleError> {
-        let now = || clock::now().map_err(|error| AssumeRoleError::Silent(error.to_string()));
-        let connector = self.connector();
         let caller = aws_sdk_sts::config::Credentials::new(
             credentials.access_key_id(),
             credentials.secret_access_key(),
@@ -203,23 +227,13 @@ impl Client {
             None,
             "seb",
         );
-        // For one call: the SDK keeps nothing of it.
-        let config = aws_sdk_sts::Config::builder()
-            .behavior_version_latest()
-            .region(SdkRegion::new(region.as_str().to_owned()))
-            .endpoint_url(endpoint.origin())
-            .credentials_provider(caller)
-            .identity_cache(IdentityCache::no_cache())
-            .retry_config(RetryConfig::standard().with_max_attempts(3))
-            .http_client(http_client_fn(move |_, _| connector.clone()))
-            .build();
-        let seconds = i32::try_from(SHORTEST.as_secs()).unwrap_or(i32::MAX);
+        let config = self.sts_config(endpoint, region).credentials_provider(caller).build();
         let mut call = aws_sdk_sts::Client::from_conf(config)
             .assume_role()
             .role_arn(asked.role.as_str())
             .role_session_name(&asked.session_name)
             .policy(&asked.policy)
-            .duration_seconds(seconds)
+            .duration_seconds(seconds())
             .set_source_identity(asked.source_identity.clone());
         for (key, value) in &asked.tags {
             let tag = Tag::builder().key(key).value(value).build();
@@ -227,11 +241,59 @@ impl Client {
         }
         let answer = timeout_at(deadline, call.send()).await;
         let answer = answer.map_err(|_| AssumeRoleError::Silent("no answer in time".to_owned()))?;
-        asked.session(answer.map_err(refusal)?, now()?)
+        asked.session(answer.map_err(refusal)?.into(), now()?)
+    }
+
+    /// The session that `asked` describes, for whoever has `token`, and the subject that STS read in that. Nothing is signed:
+    /// source identity and tags of `asked` are not sent, because only the token could have them. Tried as
+    /// [`Client::assume_role`] is.
+    ///
+    /// # Errors
+    /// What it came to at last.
+    pub async fn assume_role_with_web_identity(
+        &self,
+        (endpoint, region): (&Endpoint, &Region),
+        token: &JwtSvid,
+        asked: &AssumeRole,
+        deadline: Instant,
+    ) -> Result<(Session, Option<String>), AssumeRoleError> {
+        let config = self.sts_config(endpoint, region).build();
+        let call = aws_sdk_sts::Client::from_conf(config)
+            .assume_role_with_web_identity()
+            .role_arn(asked.role.as_str())
+            .role_session_name(&asked.session_name)
+            .web_identity_token(token.as_str())
+            .policy(&asked.policy)
+            .duration_seconds(seconds());
+        let answer = timeout_at(deadline, call.send()).await;
+        let answer = answer.map_err(|_| AssumeRoleError::Silent("no answer in time".to_owned()))?;
+        let mut answer = answer.map_err(refusal)?;
+        let subject = answer.subject_from_web_identity_token.take();
+        Ok((asked.session(answer.into(), now()?)?, subject))
+    }
+
+    /// For one call: the SDK keeps nothing of it.
+    fn sts_config(&self, endpoint: &Endpoint, region: &Region) -> aws_sdk_sts::config::Builder {
+        let connector = self.connector();
+        aws_sdk_sts::Config::builder()
+            .behavior_version_latest()
+            .region(SdkRegion::new(region.as_str().to_owned()))
+            .endpoint_url(endpoint.origin())
+            .identity_cache(IdentityCache::no_cache())
+            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .http_client(http_client_fn(move |_, _| connector.clone()))
     }
 }
 
-fn refusal(error: SdkError<SdkAssumeRoleError>) -> AssumeRoleError {
+fn seconds() -> i32 {
+    i32::try_from(SHORTEST.as_secs()).unwrap_or(i32::MAX)
+}
+
+fn now() -> Result<Timestamp, AssumeRoleError> {
+    clock::now().map_err(|error| AssumeRoleError::Silent(error.to_string()))
+}
+
+fn refusal<E: ProvideErrorMetadata + std::error::Error + 'static>(error: SdkError<E>) -> AssumeRoleError {
     let (status, code, message) = match &error {
         SdkError::ServiceError(service) => {
             let meta = service.err().meta();
@@ -248,6 +310,8 @@ fn refusal(error: SdkError<SdkAssumeRoleError>) -> AssumeRoleError {
             AssumeRoleError::Throttled(code)
         }
         (401 | 403, _) => AssumeRoleError::Refused { code, message },
+        // STS could not ask the issuer for its keys.
+        (_, "IDPCommunicationError") => AssumeRoleError::Failed(status),
         (500..=599, _) => AssumeRoleError::Failed(status),
         (400..=499, _) => AssumeRoleError::Invalid { code, message },
         _ => AssumeRoleError::NotCredible(format!("status {status}, and no session")),

@@ -20,7 +20,8 @@ use super::create_session::{CreateSessionError, MAX_ANSWER, RolesAnywhere, Sessi
 use crate::clock;
 use crate::identity::Backoff;
 
-/// The most attempts of one `CreateSession`.
+/// The most attempts of one `CreateSession` that fail or are not answered. One that is throttled was not looked at, and is
+/// repeated until the deadline.
 const ATTEMPTS: u32 = 4;
 
 /// The shortest and the longest wait between two attempts: together the waits are longer than the second for which AWS
@@ -81,8 +82,8 @@ impl Client {
         self.0.clone()
     }
 
-    /// A session for `identity`, tried until `deadline` at most: again where AWS takes no more calls for now, failed or did
-    /// not answer, because `CreateSession` changes nothing. Each attempt is signed anew.
+    /// A session for `identity`, tried until `deadline` at most: again where AWS takes no more calls for now, and a few times
+    /// where it failed or did not answer, because `CreateSession` changes nothing. Each attempt is signed anew.
     ///
     /// # Errors
     /// What the last attempt came to.
@@ -99,7 +100,7 @@ impl Client {
                 Ok(session) => return Ok(session),
                 Err(error) => error,
             };
-            left -= 1;
+            left -= u32::from(!matches!(error, CreateSessionError::Throttled(_)));
             let again = clock::instant() + waits.next();
             if !error.is_retryable() || left == 0 || again >= deadline {
                 return Err(error);

@@ -1,4 +1,4 @@
-//! The real servers, fresh for each test: SPIRE, and Kubernetes' API server with etcd.
+//! The real servers, fresh for each test: SPIRE, and Kubernetes' API server with etcd; and an emulator of AWS.
 //!
 //! `scripts/testbed` builds them. A test makes a [`Folder`] first, then what it needs in it: each server is a process on
 //! a free port of the loopback with everything it writes in that folder, has answered before the test gets it, and ends
@@ -8,6 +8,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod aws;
 pub mod client;
 pub mod kubernetes;
 pub mod pki;

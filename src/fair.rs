@@ -9,8 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use spiffe::SpiffeId;
 use tokio::sync::oneshot;
 
-use super::status::Cause;
-
 /// How many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -22,6 +20,20 @@ pub struct Bounds {
     pub queue: usize,
     /// Waiting, of one peer.
     pub queue_per_peer: usize,
+}
+
+/// There is no turn, and no place to wait for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoom {
+    /// The peer has as many waiting as one peer may have.
+    #[error("as many wait as one peer may have")]
+    Peer,
+    /// As many wait as may.
+    #[error("as many wait as may")]
+    All,
+    /// Nobody is served any more.
+    #[error("nobody is served any more")]
+    Ended,
 }
 
 /// Gives turns.
@@ -63,8 +75,8 @@ impl Turns {
     /// Waits for a turn of `peer`. Whoever waits and gives up (drops the future) is out of the queue.
     ///
     /// # Errors
-    /// [`Cause::PeerBusy`] or [`Cause::ServerBusy`], at once, if there is no more room to wait.
-    pub async fn take(&self, peer: &SpiffeId) -> Result<Turn, Cause> {
+    /// [`NoRoom::Peer`] or [`NoRoom::All`], at once, if there is no more room to wait.
+    pub async fn take(&self, peer: &SpiffeId) -> Result<Turn, NoRoom> {
         let mut waiting = match self.enter(peer)? {
             Entered::Turn(turn) => return Ok(turn),
             Entered::Waiting(waiting) => waiting,
@@ -75,7 +87,7 @@ impl Turns {
         };
         // Whether it was granted or not, there is nothing left to withdraw.
         waiting.receiver = None;
-        if granted { Ok(self.turn(peer)) } else { Err(Cause::Draining) }
+        if granted { Ok(self.turn(peer)) } else { Err(NoRoom::Ended) }
     }
 
     /// How many are in flight, and how many wait.
@@ -84,7 +96,7 @@ impl Turns {
         (state.running, state.waiting)
     }
 
-    fn enter(&self, peer: &SpiffeId) -> Result<Entered, Cause> {
+    fn enter(&self, peer: &SpiffeId) -> Result<Entered, NoRoom> {
         let mut state = self.lock();
         let (running, queued) = state.peers.get(peer).map_or((0, 0), |share| (share.running, share.queue.len()));
         if state.running < self.bounds.running && running < self.bounds.running_per_peer && queued == 0 {
@@ -93,10 +105,10 @@ impl Turns {
             return Ok(Entered::Turn(self.turn(peer)));
         }
         if queued >= self.bounds.queue_per_peer {
-            return Err(Cause::PeerBusy);
+            return Err(NoRoom::Peer);
         }
         if state.waiting >= self.bounds.queue {
-            return Err(Cause::ServerBusy);
+            return Err(NoRoom::All);
         }
         let (sender, receiver) = oneshot::channel();
         state.waiting += 1;
@@ -211,7 +223,7 @@ mod tests {
     use std::future::Future;
     use std::pin::Pin;
 
-    type Ask = Pin<Box<dyn Future<Output = Result<Turn, Cause>>>>;
+    type Ask = Pin<Box<dyn Future<Output = Result<Turn, NoRoom>>>>;
 
     fn peer(name: usize) -> SpiffeId {
         format!("spiffe://example.org/agent/a{name}").parse().unwrap()
@@ -236,7 +248,7 @@ mod tests {
         let turns = Turns::new(bounds(2, 2, 100, 50));
         let held: Vec<_> = (0..2).map(|_| ask(&turns, 0).now_or_never().unwrap().unwrap()).collect();
         let mut greedy: Vec<_> = (0..50).map(|_| ask(&turns, 0)).collect();
-        assert_eq!(turns.take(&peer(0)).now_or_never().unwrap().err(), Some(Cause::PeerBusy));
+        assert_eq!(turns.take(&peer(0)).now_or_never().unwrap().err(), Some(NoRoom::Peer));
         let mut modest = ask(&turns, 1);
         assert!(modest.as_mut().now_or_never().is_none());
         drop(held);
@@ -265,7 +277,7 @@ mod tests {
         let turns = Turns::new(bounds(1, 1, 2, 2));
         let held = ask(&turns, 0).now_or_never().unwrap().unwrap();
         let waiting = [ask(&turns, 1), ask(&turns, 2)];
-        assert_eq!(ask(&turns, 3).now_or_never().unwrap().err(), Some(Cause::ServerBusy));
+        assert_eq!(ask(&turns, 3).now_or_never().unwrap().err(), Some(NoRoom::All));
         drop(waiting);
         assert_eq!(turns.load(), (1, 0), "whoever gives up is out of the queue");
         drop(held);
