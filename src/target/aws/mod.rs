@@ -20,4 +20,5 @@ pub mod endpoint;
 pub mod exchange;
 pub mod policy;
 pub mod quota;
+pub mod request;
 pub mod x509;
