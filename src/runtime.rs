@@ -16,7 +16,7 @@ use crate::broker::{Broker, Parts, TargetEntry, Trusted};
 use crate::clock::Clock;
 use crate::config::broker::BrokerConfig;
 use crate::config::execution::ExecutionConfig;
-use crate::config::target::Api;
+use crate::config::target::{Api, Mutating};
 use crate::epoch::EpochStatement;
 use crate::epochs::Follower;
 use crate::identity::embedded::{EmbeddedIssuer, IssuerError};
@@ -345,14 +345,15 @@ fn targets(
     identities: &Identities,
 ) -> anyhow::Result<BTreeMap<crate::contract::TargetName, TargetEntry>> {
     let entry = |target: &crate::config::broker::TargetConfig| {
-        let driver: Arc<dyn Target> = match (&target.known.api, &target.exchange) {
+        let driver: Arc<dyn Target> = match (&target.known.api, &target.mutating) {
             (Api::Sandbox { address, server_id }, _) => {
                 Arc::new(Sandbox::new(address.to_string(), server_id.clone(), identities.clone())?)
             }
-            (Api::Kubernetes(settings), Some(exchange)) => {
+            (Api::Kubernetes(settings), Some(Mutating::Kubernetes(exchange))) => {
                 Arc::new(Kubernetes::new(settings.clone(), exchange.clone())?)
             }
-            (Api::Kubernetes(_), None) => anyhow::bail!("`{}` has no exchange", target.known.name),
+            (Api::Aws(account), Some(Mutating::Aws(exchange))) => Arc::new(account.open(Some(exchange), identities)?),
+            (Api::Kubernetes(_) | Api::Aws(_), _) => anyhow::bail!("`{}` has no exchange", target.known.name),
         };
         Ok((
             target.known.name.clone(),

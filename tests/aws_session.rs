@@ -438,6 +438,7 @@ mod tests {
             arns: vec![
                 "arn:aws:autoscaling:eu-west-1:123456789012:autoScalingGroup:1:autoScalingGroupName/shop".to_owned(),
             ],
+            read: None,
         }
     }
 

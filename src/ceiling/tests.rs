@@ -38,6 +38,7 @@ fn bucket(arns: &[&str], actions: &[&str]) -> AwsResource {
         region: "eu-west-1".to_owned(),
         actions: actions.iter().map(|action| action.parse().unwrap()).collect(),
         arns: arns.iter().map(|arn| (*arn).to_owned()).collect(),
+        read: None,
     }
 }
 

@@ -9,7 +9,7 @@ use spiffe::{SpiffeId, TrustDomain};
 use super::execution::{self, ExecutionConfig};
 use super::kind::{self, Boolean, HostPort, Id, ListOf, PathTo};
 use super::server::{GrpcConfig, HttpConfig, IdentityConfig, Ids, LogConfig, Secret, TelemetryConfig, is_private};
-use super::target::{KnownTarget, read_exchange};
+use super::target::{KnownTarget, Mutating, read_mutating};
 use super::{ConfigError, Files, KeyDoc, Table, bundles, ceilings};
 use crate::ceiling::Ceilings;
 use crate::grpc::access::Roles;
@@ -77,7 +77,7 @@ pub struct TargetConfig {
     /// What it is called, where it is, and how it is read.
     pub known: KnownTarget,
     /// By which exchange mutations are made, where the kind of target has several.
-    pub exchange: Option<Exchange>,
+    pub mutating: Option<Mutating>,
     /// Whether the live state is read before the decision, where the driver could leave the baseline to the call.
     pub read_before: bool,
     /// Whether a check has the target rehearse the call.
@@ -208,16 +208,16 @@ impl AuthorityConfig {
 impl TargetConfig {
     fn read(table: &mut Table<'_>) -> Option<Self> {
         let known = KnownTarget::read(table);
-        let exchange = read_exchange(table, known.as_ref());
+        let mutating = read_mutating(table, known.as_ref());
         let meaning = "Whether its live state is read before the decision, so that drift is seen before the call and not only by it.";
         let read_before = table.default("read_before", Boolean, "true", meaning);
         let meaning = "Whether `Check` has the API server rehearse the call as well (a server-side dry run), by an identity that its policies take for nothing else: docs/kubernetes.md. For `jwt-svid` alone.";
         let dry_run = table.default("dry_run", Boolean, "false", meaning);
-        let exchange = exchange?;
-        if dry_run? && !matches!(exchange, Some(Exchange::JwtSvid { .. })) {
+        let mutating = mutating?;
+        if dry_run? && !matches!(mutating, Some(Mutating::Kubernetes(Exchange::JwtSvid { .. }))) {
             return table.refuse("dry_run", "needs the exchange `jwt-svid`: leave it out", None);
         }
-        Some(Self { known: known?, exchange, read_before: read_before?, dry_run: dry_run? })
+        Some(Self { known: known?, mutating, read_before: read_before?, dry_run: dry_run? })
     }
 }
 

@@ -33,6 +33,7 @@
 //! );
 //! ```
 
+mod aws;
 pub mod broker;
 mod bundles;
 mod ceilings;

@@ -2,9 +2,10 @@
 
 use spiffe::SpiffeId;
 
-use super::Table;
 use super::kind::{self, HostPort, Id, OneOf, PathTo};
+use super::{Table, aws};
 use crate::contract::{TargetKind, TargetName};
+use crate::target::aws::settings::{Account, ExchangeSettings};
 use crate::target::kubernetes::{
     Audience, CertificateFiles, Exchange, ReaderIdentity, Requester, ServiceAccount, Settings,
 };
@@ -30,10 +31,22 @@ pub enum Api {
     },
     /// A Kubernetes API server.
     Kubernetes(Settings),
+    /// An AWS account.
+    Aws(Box<Account>),
+}
+
+/// By which exchange mutations of a target are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mutating {
+    /// Of a Kubernetes API server.
+    Kubernetes(Exchange),
+    /// Of an AWS account.
+    Aws(Box<ExchangeSettings>),
 }
 
 /// The kinds that there are drivers of.
-const KINDS: OneOf<TargetKind> = OneOf(&[("sandbox", TargetKind::Sandbox), ("kubernetes", TargetKind::Kubernetes)]);
+const KINDS: OneOf<TargetKind> =
+    OneOf(&[("sandbox", TargetKind::Sandbox), ("kubernetes", TargetKind::Kubernetes), ("aws", TargetKind::Aws)]);
 
 /// Where a pod finds the token of its service account.
 const OWN_TOKEN: &str = "\"/var/run/secrets/kubernetes.io/serviceaccount/token\"";
@@ -58,6 +71,7 @@ impl Api {
         match self {
             Self::Sandbox { .. } => TargetKind::Sandbox,
             Self::Kubernetes(_) => TargetKind::Kubernetes,
+            Self::Aws(_) => TargetKind::Aws,
         }
     }
 
@@ -65,7 +79,7 @@ impl Api {
     pub const fn server_id(&self) -> Option<&SpiffeId> {
         match self {
             Self::Sandbox { server_id, .. } => Some(server_id),
-            Self::Kubernetes(_) => None,
+            Self::Kubernetes(_) | Self::Aws(_) => None,
         }
     }
 }
@@ -76,7 +90,8 @@ impl KnownTarget {
         let what = "the name of a target: lower-case letters, digits and dashes";
         let name = table.required("name", kind::text(what), "Its name in proposals, contracts, policies and ceilings.");
         let kind = table.required("kind", KINDS, "Its kind.");
-        let address = table.required("address", kind::host_port(), "Where its API is.");
+        let meaning = "Where its API is. Required for `sandbox` and `kubernetes`.";
+        let address = table.optional("address", kind::host_port(), meaning);
         let meaning =
             "The SPIFFE ID of its API server; no other one is talked to. Required for `sandbox`, and for it alone.";
         let server_id = table.optional("server_id", Id, meaning);
@@ -86,17 +101,25 @@ impl KnownTarget {
             "The name in the API server's certificate; left out, it is the host of `address`. For `kubernetes` alone.";
         let server_name = table.optional("server_name", kind::text::<String>("a DNS name or an address"), meaning);
         let reader = read_reader(table);
+        let meaning = "The account. Required for `aws`, and for it alone.";
+        let account = table.optional_table("aws", meaning, aws::account);
         let (kind, address, server_id, ca) = (kind?, address?, server_id?, ca?);
-        let (server_name, reader) = (server_name?, reader?);
+        let (server_name, reader, account) = (server_name?, reader?, account?);
+        let not_aws = ["address", "server_id", "ca", "server_name", "token_file", "certificate_file", "key_file"];
         let api = match kind {
             TargetKind::Kubernetes => {
-                refuse_for(table, kind, &["server_id"])?;
-                let address = address.as_str().to_owned();
+                refuse_for(table, kind, &["server_id", "aws"])?;
+                let address = needed(table, kind, "address", address)?.as_str().to_owned();
                 Api::Kubernetes(Settings { address, server_name, ca_file: needed(table, kind, "ca", ca)?, reader })
             }
-            TargetKind::Sandbox | TargetKind::Aws => {
-                refuse_for(table, kind, &["ca", "server_name", "token_file", "certificate_file", "key_file"])?;
+            TargetKind::Sandbox => {
+                refuse_for(table, kind, &["ca", "server_name", "token_file", "certificate_file", "key_file", "aws"])?;
+                let address = needed(table, kind, "address", address)?;
                 Api::Sandbox { address, server_id: needed(table, kind, "server_id", server_id)? }
+            }
+            TargetKind::Aws => {
+                refuse_for(table, kind, &not_aws)?;
+                Api::Aws(Box::new(needed(table, kind, "aws", account)?))
             }
         };
         Some(Self { name: name?, api })
@@ -122,8 +145,30 @@ fn read_reader(table: &mut Table<'_>) -> Option<ReaderIdentity> {
     }
 }
 
+/// Reads by which exchange mutations of a target are made, where its kind has several.
+pub fn read_mutating(table: &mut Table<'_>, known: Option<&KnownTarget>) -> Option<Option<Mutating>> {
+    let account = known.and_then(|known| match &known.api {
+        Api::Aws(account) => Some(account.as_ref()),
+        _ => None,
+    });
+    let meaning = "How mutations of the account are made. Required for `aws`, and for it alone.";
+    let by_aws = table.optional_table("mutations", meaning, |table| aws::exchange(table, account));
+    let by_kubernetes = read_exchange(table, known)?.map(Mutating::Kubernetes);
+    match (by_aws?, account) {
+        (None, None) => Some(by_kubernetes),
+        (Some(exchange), Some(_)) => Some(Some(Mutating::Aws(Box::new(exchange)))),
+        (exchange, _) => {
+            let kind = known?.api.kind();
+            match exchange {
+                None => needed(table, kind, "mutations", exchange).map(|_| None),
+                Some(_) => refuse_for(table, kind, &["mutations"]).map(|()| None),
+            }
+        }
+    }
+}
+
 /// Reads by which exchange mutations of a `kubernetes` target are made; none for every other one.
-pub fn read_exchange(table: &mut Table<'_>, known: Option<&KnownTarget>) -> Option<Option<Exchange>> {
+fn read_exchange(table: &mut Table<'_>, known: Option<&KnownTarget>) -> Option<Option<Exchange>> {
     let meaning = "How an execution identity becomes what the API server authenticates: `jwt-svid` where it takes execution identities themselves (structured authentication); `projected-token` where they may do nothing but request a token of `executor`; `service-account` where this process requests it, by its `token_file`, because the API server cannot be configured. Required for `kubernetes`, and for it alone.";
     let way = table.optional("exchange", WAYS, meaning);
     let audience = || kind::text::<Audience>("1 to 1024 visible ASCII characters");

@@ -76,7 +76,7 @@ format = "xml"
         "dir/broker.toml:10:18: `grpc.limits.message_octets`: expected a size, such as `64KiB` or `8MiB`, from 64KiB to 64MiB; found an integer",
         "dir/broker.toml:11:17: `grpc.limits.header_octets`: expected a size, such as `64KiB` or `8MiB`, from 4KiB to 256KiB; found 1GiB",
         "dir/broker.toml:14:8: `targets[0].name`: expected the name of a target: lower-case letters, digits and dashes; found another text",
-        "dir/broker.toml:15:8: `targets[0].kind`: expected `sandbox` or `kubernetes`; found another text",
+        "dir/broker.toml:15:8: `targets[0].kind`: expected `sandbox`, `kubernetes` or `aws`; found another text",
         "dir/broker.toml:16:11: `targets[0].address`: expected a host and a port, such as `sab.example.org:8443`; found another text",
         "dir/broker.toml:17:13: `targets[0].server_id`: expected a SPIFFE ID in its normal form, such as `spiffe://example.org/agent/a`; found another text",
         "dir/broker.toml:18:15: `targets[0].read_before`: expected `true` or `false`; found another text",
@@ -383,13 +383,17 @@ fn kubernetes(keys: &str) -> Result<BrokerConfig, InvalidConfig> {
 
 #[test]
 fn each_exchange_has_its_keys() {
+    use super::target::Mutating;
     use crate::target::kubernetes::{Exchange, Requester};
 
     let common = "kind = \"kubernetes\"\nca = \"ca.pem\"\n";
     let jwt = "exchange = \"jwt-svid\"\naudience = \"cluster\"\n";
     let projected = "exchange = \"projected-token\"\naudience = \"cluster\"\nexecutor = \"seb/executor\"\n";
     let own = "exchange = \"service-account\"\nexecutor = \"seb/executor\"\n";
-    let exchange = |keys: &str| kubernetes(&format!("{common}{keys}")).unwrap().targets[0].exchange.clone().unwrap();
+    let exchange = |keys: &str| match kubernetes(&format!("{common}{keys}")).unwrap().targets[0].mutating.clone() {
+        Some(Mutating::Kubernetes(exchange)) => exchange,
+        other => panic!("{other:?}"),
+    };
     assert!(matches!(exchange(jwt), Exchange::JwtSvid { .. }));
     let requester = |keys: &str| match exchange(keys) {
         Exchange::ProjectedToken { requester, .. } => requester,
@@ -425,4 +429,61 @@ fn each_exchange_has_its_keys() {
         let told = kubernetes(&keys).expect_err(&keys).to_string();
         assert!(told.contains(problem), "{keys}\n{told}");
     }
+}
+
+#[test]
+fn an_account_has_its_keys() {
+    use super::target::Mutating;
+    use crate::target::aws::settings::ExchangeSettings;
+
+    let target = |account: &str, mutations: &str| {
+        broker(&format!(
+            "{MINIMAL}\n[[targets]]\nname = \"prod\"\nkind = \"aws\"\n[targets.aws]\n{account}\n[targets.mutations]\n{mutations}\n"
+        ))
+    };
+    let anchor = |id: &str| format!("arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/{id}");
+    let role = |name: &str| format!("arn:aws:iam::123456789012:role/{name}");
+    let account = format!(
+        "region = \"eu-west-1\"\ntrust_anchor = \"{}\"\nprofile = \"{}\"\nreader_role = \"{}\"\n",
+        anchor("own"),
+        "arn:aws:rolesanywhere:eu-west-1:123456789012:profile/p",
+        role("reader"),
+    );
+    let (roles, execution) =
+        (format!("role = \"{}\"\nbootstrap_role = \"{}\"\n", role("r"), role("b")), anchor("execution"));
+    let per_mutation = format!("exchange = \"per-mutation\"\n{roles}trust_anchor = \"{execution}\"\n");
+    let pooled = format!("exchange = \"pooled\"\n{roles}");
+    let web = format!("exchange = \"web-identity\"\nrole = \"{}\"\naudience = \"sts.amazonaws.com\"\n", role("r"));
+    let mutating = |mutations: &str| match target(&account, mutations).unwrap().targets[0].mutating.clone() {
+        Some(Mutating::Aws(exchange)) => *exchange,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(mutating(&per_mutation), ExchangeSettings::PerMutation { per_second: 10, .. }));
+    assert!(matches!(mutating(&pooled), ExchangeSettings::Pooled { .. }));
+    assert!(matches!(mutating(&web), ExchangeSettings::WebIdentity { .. }));
+
+    let elsewhere = account.replace("eu-west-1:", "eu-west-2:");
+    let chatty = format!("{account}proxy = \"http://user:secret@proxy:3128\"\n");
+    for (account, mutations, problem) in [
+        (&account, String::new(), "exchange`: is missing"),
+        (&account, format!("exchange = \"pooled\"\nrole = \"{}\"\n", role("r")), "bootstrap_role`: is missing"),
+        (&account, format!("{pooled}trust_anchor = \"{execution}\"\n"), "trust_anchor`: this exchange has none"),
+        (
+            &account,
+            format!("{web}create_sessions_per_second = 5\n"),
+            "create_sessions_per_second`: this exchange has none",
+        ),
+        (&account, per_mutation.replace(&execution, &role("x")), "is not a trust anchor"),
+        (&account, per_mutation.replace("123456789012:role/b", "999999999999:role/b"), "is in another account"),
+        (&elsewhere, per_mutation.clone(), "is not in eu-west-1"),
+        (&chatty, per_mutation.clone(), "without a user"),
+    ] {
+        let told = target(account, &mutations).unwrap_err().to_string();
+        assert!(told.contains(problem) && !told.contains("secret"), "{mutations}\n{told}");
+    }
+    let sandbox = "kind = \"sandbox\"\naddress = \"a:1\"\nserver_id = \"spiffe://a.b/c\"\n";
+    let told = broker(&format!("{MINIMAL}\n[[targets]]\nname = \"prod\"\n{sandbox}[targets.aws]\n{account}"));
+    assert!(told.unwrap_err().to_string().contains("aws`: a target of kind `sandbox` has none"));
+    let told = broker(&format!("{MINIMAL}\n[[targets]]\nname = \"prod\"\nkind = \"aws\"\n"));
+    assert!(told.unwrap_err().to_string().contains("aws`: is missing"));
 }

@@ -36,6 +36,8 @@ pub use json::{InvalidJson, InvalidNumber, Json, JsonFault, MAX_SAFE_INTEGER, Nu
 pub use names::{InvalidName, StepName, TargetName, Version};
 pub(crate) use pointer::escape;
 pub use pointer::{InvalidPointer, Pointer};
-pub use resource::{AwsOperation, AwsResource, KubernetesResource, Resource, SandboxResource, TargetKind, Verb};
+pub use resource::{
+    AwsOperation, AwsRead, AwsResource, KubernetesResource, Resource, SandboxResource, TargetKind, Verb,
+};
 pub use schema::json_schema;
 pub use step::{After, Baseline, Body, Detached, Mutation, Parameter, Step, StepOutcome};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::json::Json;
 use super::names::{InvalidName, Version, is_label, is_subdomain, name};
+use super::pointer::Pointer;
 
 /// The kind of a target: which API the broker speaks to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -276,6 +277,31 @@ pub struct AwsResource {
     #[schemars(extend("minItems" = 1, "maxItems" = 32, "uniqueItems" = true), inner(length(max = 2048)))]
     #[schemars(inner(pattern(r"^arn:[!-)+->@-~]+$")))]
     pub arns: Vec<String>,
+    /// How its state is read, where a baseline is held against it before the call.
+    #[serde(default, deserialize_with = "super::wire::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AwsRead")]
+    pub read: Option<AwsRead>,
+}
+
+/// How the state of the first of the ARNs is read: an operation that changes nothing, and what its answer shows. The
+/// pointers, those of a baseline's fields too, are into the answer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "AwsRead")]
+pub struct AwsRead {
+    /// The operation, such as `dynamodb:GetItem`.
+    pub operation: AwsOperation,
+    /// Its input, an object.
+    #[schemars(extend("type" = "object"))]
+    pub input: Json,
+    /// Where the object is: with nothing there, or an empty list, it does not exist. Left out, it is the whole answer.
+    #[serde(default, deserialize_with = "super::wire::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Pointer")]
+    pub object: Option<Pointer>,
+    /// Where its version token is, a string or a number. Left out, the version is the digest of the object.
+    #[serde(default, deserialize_with = "super::wire::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Pointer")]
+    pub version: Option<Pointer>,
 }
 
 impl Resource {
@@ -331,12 +357,16 @@ impl Resource {
                 let namespace = object.namespace.as_deref().map(|it| ("namespace", text(it)));
                 Json::object(always.into_iter().chain(subresource).chain(namespace))
             }
-            Self::Aws(resource) => Json::object([
-                ("account", text(&resource.account)),
-                ("region", text(&resource.region)),
-                ("actions", resource.actions.iter().map(Json::string).collect()),
-                ("arns", resource.arns.iter().map(|arn| text(arn)).collect()),
-            ]),
+            Self::Aws(resource) => {
+                let always = [
+                    ("account", text(&resource.account)),
+                    ("region", text(&resource.region)),
+                    ("actions", resource.actions.iter().map(Json::string).collect()),
+                    ("arns", resource.arns.iter().map(|arn| text(arn)).collect()),
+                ];
+                let read = resource.read.as_ref().map(|read| ("read", read.to_json()));
+                Json::object(always.into_iter().chain(read))
+            }
         }
     }
 }
@@ -416,6 +446,15 @@ impl KubernetesResource {
     }
 }
 
+impl AwsRead {
+    fn to_json(&self) -> Json {
+        let always = [("operation", Json::string(&self.operation)), ("input", self.input.clone())];
+        let object = self.object.as_ref().map(|pointer| ("object", Json::string(pointer)));
+        let version = self.version.as_ref().map(|pointer| ("version", Json::string(pointer)));
+        Json::object(always.into_iter().chain(object).chain(version))
+    }
+}
+
 impl AwsResource {
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let mut region = self.region.split('-');
@@ -438,6 +477,11 @@ impl AwsResource {
                 "arns",
                 !self.arns.is_empty() && distinct(&self.arns) && self.arns.iter().all(|arn| is_exact_arn(arn)),
                 "expected 1 to 32 distinct, complete ARNs without `*`, `?` and `${`",
+            ),
+            (
+                "read",
+                self.read.as_ref().is_none_or(|read| matches!(read.input, Json::Object(_))),
+                "expected an input that is an object",
             ),
         ])
     }

@@ -293,6 +293,7 @@ fn targets(config: &SabConfig, identities: &Identities) -> Result<BTreeMap<Targe
             Api::Kubernetes(settings) => {
                 Arc::new(Kubernetes::reader(settings.clone()).what("a target cannot be read")?)
             }
+            Api::Aws(account) => Arc::new(account.open(None, identities).what("a target cannot be read")?),
         };
         Ok((target.known.name.clone(), KnownTarget { broker: target.broker.clone(), reader }))
     };

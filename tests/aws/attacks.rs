@@ -102,7 +102,7 @@ async fn at_create_session(world: &World, name: &str) -> Outcome {
     let execution = || pki.issue(&mutation, &format!("seb/execution/{mutation}"));
     match name {
         "agent" => {
-            let folder = world.agent();
+            let folder = &world.agent;
             let chain = CertificateDer::pem_file_iter(folder.join("svid.pem")).unwrap().map(Result::unwrap).collect();
             let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap();
             create(&roles, &CertifiedKey::new(chain, any_supported_type(&key).unwrap())).await
@@ -121,7 +121,7 @@ async fn at_create_session(world: &World, name: &str) -> Outcome {
         }
         "second-anchor-unasked" => {
             anchored(SECOND_ANCHOR);
-            world.anywhere.configure(|rules| rules.source_arn = None);
+            world.anywhere.configure(|rules| rules.roles.values_mut().for_each(|trust| trust.source_arn = None));
             create(&by_second_anchor(), &execution()).await
         }
         "late-identity" => {

@@ -1,7 +1,5 @@
 //! The three exchanges, each to a session that makes its call and no other.
 
-use std::sync::Arc;
-
 use http::StatusCode;
 use seb::clock;
 use seb::identity::spire::{MintIssuer, SpireServer};
@@ -10,10 +8,9 @@ use seb::target::aws::exchange::{Exchange, ExchangeError, Pooled, WebIdentity};
 use seb::timestamp::Timestamp;
 use serde_json::json;
 
-use crate::roles_anywhere::Rules;
 use crate::testbed::aws::{ACCOUNT, Asked, FIRST_LOOK, Keys, allow};
 use crate::testbed::spire::{Options, Spire};
-use crate::world::{ORDERS, TARGET, World, certified, client, id, item, keys, mutation, soon};
+use crate::world::{ORDERS, POOL, TARGET, World, certified, client, id, item, keys, mutation, soon};
 
 /// The session makes its call, and no other.
 async fn is_for_one_call(world: &World, keys: &Keys) {
@@ -46,16 +43,10 @@ async fn i5_per_mutation_a_session_is_the_mutations_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn i5_pooled_one_session_of_the_broker_leads_to_one_for_each_mutation() {
     let world = World::new().await;
-    // The broker's own SVID comes from the CA of its trust domain, and has another name.
-    let own = folder::open(&world.folder.join("seb")).await.unwrap();
-    let bundle = rustls_pki_types::pem::PemObject::from_pem_file(world.folder.join("seb/bundle.pem"));
-    let bundle: rustls_pki_types::CertificateDer<'static> = bundle.unwrap();
-    world.anywhere.configure(|rules| {
-        let uri_begins = "spiffe://example.org/seb".to_owned();
-        *rules = Rules { uri_begins, ..Rules::new(&bundle, Arc::clone(&rules.issue)) };
-    });
-    let sts = world.aws.origin().parse().unwrap();
-    let exchange = Exchange::Pooled(Pooled::new(client(), world.bootstrap(), own, sts, TARGET.parse().unwrap()));
+    let account = world.account();
+    let bootstrap = account.roles(&account.trust_anchor, &account.profile, &POOL.parse().unwrap()).unwrap();
+    let (own, sts) = (world.identities.clone(), world.aws.origin().parse().unwrap());
+    let exchange = Exchange::Pooled(Pooled::new(client(), bootstrap, own, sts, TARGET.parse().unwrap()));
     assert_eq!(exchange.calls(), 1);
     let put = certified(&["dynamodb:PutItem"], &[ORDERS]);
     let mut identities = Vec::new();

@@ -9,10 +9,25 @@ mod attacks;
 #[cfg(test)]
 mod boundary;
 #[cfg(test)]
+mod broker;
+#[cfg(test)]
+mod driving;
+#[cfg(test)]
 mod exchanges;
+#[cfg(test)]
+#[path = "../world/mod.rs"]
+mod house;
+#[cfg(test)]
+#[path = "../support/memory.rs"]
+mod memory;
+#[cfg(test)]
+mod permits;
 #[cfg(test)]
 #[path = "../support/roles_anywhere.rs"]
 mod roles_anywhere;
+#[cfg(test)]
+#[path = "../support/mod.rs"]
+mod support;
 #[cfg(test)]
 #[expect(dead_code, reason = "its page is made by tests/docs.rs")]
 mod table;

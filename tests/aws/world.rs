@@ -1,6 +1,6 @@
 //! An AWS account with what the broker needs in it, and a trust domain with execution identities.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -13,15 +13,20 @@ use seb::contract::AwsResource;
 use seb::decision::MutationId;
 use seb::digest::Digest;
 use seb::identity::embedded::{Domain, EmbeddedIssuer, Grant};
-use seb::identity::{ExecutionIdentity, Form, Issuer};
+use seb::identity::{ExecutionIdentity, Form, Identities, Issuer, folder};
+use seb::target::aws::Aws as Driver;
 use seb::target::aws::client::{Client, Settings};
 use seb::target::aws::create_session::{RolesAnywhere, Session};
+use seb::target::aws::endpoint::Variant;
 use seb::target::aws::exchange::PerMutation;
+use seb::target::aws::settings::{Account, ExchangeSettings};
 use seb::timestamp::Timestamp;
 use serde_json::{Value, json};
 use spiffe::{SpiffeId, TrustDomain};
 
-use crate::roles_anywhere::{self as endpoint, Granted, Issue, Issued, PROFILE, REGION, ROLE, Rules, TRUST_ANCHOR};
+use crate::roles_anywhere::{
+    self as endpoint, Granted, Issue, Issued, PROFILE, REGION, ROLE, Rules, TRUST_ANCHOR, Trust,
+};
 use crate::testbed::aws::{ACCOUNT, Api, Asked, Aws, Keys, allow, element, trusts};
 use crate::testbed::{Folder, PATIENCE};
 
@@ -32,6 +37,14 @@ pub const OTHER: &str = "arn:aws:iam::123456789012:role/other";
 /// The same, and a service that it can be passed to.
 pub const PASSED: &str = "arn:aws:iam::123456789012:role/passed";
 
+/// A role that can only read.
+pub const READER: &str = "arn:aws:iam::123456789012:role/seb-reader";
+/// The trust anchor below which the broker has its own SVID.
+pub const OWN_ANCHOR: &str =
+    "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/5e5e5e5e-0000-4000-8000-000000000005";
+/// A role that only leads to the one of mutations, for the broker's own session.
+pub const POOL: &str = "arn:aws:iam::123456789012:role/seb-pool";
+
 pub const ORDERS: &str = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders";
 pub const USERS: &str = "arn:aws:dynamodb:eu-west-1:123456789012:table/users";
 
@@ -39,6 +52,10 @@ pub const USERS: &str = "arn:aws:dynamodb:eu-west-1:123456789012:table/users";
 pub struct World {
     pub anywhere: endpoint::RolesAnywhere,
     pub issuer: EmbeddedIssuer,
+    /// The broker's own.
+    pub identities: Identities,
+    /// The folder with the identity of an agent.
+    pub agent: PathBuf,
     pub aws: Aws,
     pub folder: Folder,
 }
@@ -85,6 +102,7 @@ pub fn certified(actions: &[&str], arns: &[&str]) -> AwsResource {
         region: REGION.to_owned(),
         actions: actions.iter().map(|action| action.parse().unwrap()).collect(),
         arns: arns.iter().map(|&arn| arn.to_owned()).collect(),
+        read: None,
     }
 }
 
@@ -101,31 +119,38 @@ pub fn keys(session: &Session) -> Keys {
 impl World {
     pub async fn new() -> Self {
         let folder = Folder::new();
-        let aws = Aws::start(&folder).await;
-        prepare(&aws).await;
         let now = clock::now().unwrap();
         let domain = TrustDomain::new("example.org").unwrap();
         let domain = Domain::init(&folder.join("domain"), &domain, now).unwrap();
-        let grant = |path: &str, executes| {
+        for (path, executes) in [("seb", true), ("agent/one", false)] {
             let into = folder.join(&path.replace('/', "-"));
-            domain.issue(Grant::new(id(path), into.clone(), Duration::from_secs(3600), executes), now).unwrap();
-            into
-        };
-        let broker = grant("seb", true);
-        grant("agent/one", false);
+            domain.issue(Grant::new(id(path), into, Duration::from_secs(3600), executes), now).unwrap();
+        }
+        let identities = folder.path().to_owned();
+        Self::around(folder, &identities).await
+    }
+
+    /// The account for the broker and agent of which the folders are in `identities`.
+    pub async fn around(folder: Folder, identities: &Path) -> Self {
+        let aws = Aws::start(&folder).await;
+        prepare(&aws).await;
+        let broker = identities.join("seb");
         let anchor = CertificateDer::from_pem_file(broker.join("execution-bundle.pem")).unwrap().to_vec();
-        let rules = Rules::new(&anchor, issued_by(aws.api.clone()));
+        let mut rules = Rules::new(&anchor, issued_by(aws.api.clone()));
+        let root = CertificateDer::from_pem_file(broker.join("bundle.pem")).unwrap().to_vec();
+        rules.anchors.insert(OWN_ANCHOR.to_owned(), root);
+        for role in [READER, POOL] {
+            let uri_begins = "spiffe://example.org/seb".to_owned();
+            rules.roles.insert(role.to_owned(), Trust { source_arn: Some(OWN_ANCHOR.to_owned()), uri_begins });
+        }
         Self {
             anywhere: endpoint::RolesAnywhere::start(rules, None).await,
             issuer: EmbeddedIssuer::open(&broker).await.unwrap(),
+            identities: folder::open(&broker).await.unwrap(),
+            agent: identities.join("agent-one"),
             aws,
             folder,
         }
-    }
-
-    /// The folder with the identity of an agent.
-    pub fn agent(&self) -> PathBuf {
-        self.folder.join("agent-one")
     }
 
     /// By which sessions of the bootstrap role are made.
@@ -133,6 +158,33 @@ impl World {
         let arn = |text: &str| text.parse().unwrap();
         let (origin, region) = (self.anywhere.origin.parse().unwrap(), REGION.parse().unwrap());
         RolesAnywhere::new(origin, region, arn(TRUST_ANCHOR), arn(PROFILE), arn(ROLE)).unwrap()
+    }
+
+    /// The account, as a broker is told of it.
+    pub fn account(&self) -> Account {
+        Account {
+            region: REGION.parse().unwrap(),
+            variant: Variant::Regional,
+            endpoint: Some(self.aws.origin().parse().unwrap()),
+            roles_anywhere: Some(self.anywhere.origin.parse().unwrap()),
+            ca_file: None,
+            proxy: None,
+            trust_anchor: OWN_ANCHOR.parse().unwrap(),
+            profile: PROFILE.parse().unwrap(),
+            reader_role: READER.parse().unwrap(),
+        }
+    }
+
+    /// The broker's driver of it.
+    pub fn driver(&self) -> Driver {
+        let exchange = ExchangeSettings::PerMutation {
+            trust_anchor: TRUST_ANCHOR.parse().unwrap(),
+            profile: PROFILE.parse().unwrap(),
+            bootstrap_role: ROLE.parse().unwrap(),
+            role: TARGET.parse().unwrap(),
+            per_second: 10,
+        };
+        self.account().open(Some(&exchange), &self.identities).unwrap()
     }
 
     pub fn per_mutation(&self) -> PerMutation {
@@ -186,8 +238,12 @@ async fn prepare(aws: &Api) {
         "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
         "Resource": TARGET,
     });
-    aws.role("seb-execution", &json!([service, trusts(&[root])]), &may).await;
-    aws.role("seb-target", &trusts(&[session("seb-execution")]), &allow(&json!("*"))).await;
+    aws.role("seb-execution", &json!([service, trusts(&[root.clone()])]), &may).await;
+    aws.role("seb-pool", &trusts(&[root.clone()]), &may).await;
+    let reads =
+        json!(["dynamodb:GetItem", "dynamodb:DescribeTable", "s3:GetObject", "lambda:GetFunctionConfiguration"]);
+    aws.role("seb-reader", &trusts(&[root.clone()]), &allow(&reads)).await;
+    aws.role("seb-target", &trusts(&[session("seb-execution"), session("seb-pool")]), &allow(&json!("*"))).await;
     aws.role("other", &trusts(&["*".to_owned()]), &allow(&json!("*"))).await;
     let lambda = json!({
         "Effect": "Allow",

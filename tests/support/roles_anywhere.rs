@@ -5,7 +5,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -46,18 +46,23 @@ pub type Issue = Arc<dyn Fn(Granted) -> BoxFuture<'static, Result<Issued, String
 pub struct Rules {
     /// The trust anchors of the account: by ARN, the certificate in DER.
     pub anchors: BTreeMap<String, Vec<u8>>,
-    /// What the trust policies of the roles ask of `aws:SourceArn`; left out, they do not ask.
-    pub source_arn: Option<String>,
-    /// The roles of the profile.
-    pub roles: BTreeSet<String>,
-    /// What the trust policies of the roles ask of the tag `x509SAN/URI`: what it begins with.
-    pub uri_begins: String,
+    /// The roles of the profile, and what their trust policies ask.
+    pub roles: BTreeMap<String, Trust>,
     /// `acceptRoleSessionName` of the profile.
     pub accepts_session_name: bool,
     /// Calls in one second.
     pub per_second: usize,
     /// Where sessions come from.
     pub issue: Issue,
+}
+
+/// What the trust policy of a role asks.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// Of `aws:SourceArn`; left out, it does not ask.
+    pub source_arn: Option<String>,
+    /// Of the tag `x509SAN/URI`: what it begins with.
+    pub uri_begins: String,
 }
 
 /// A caller that was authenticated, and what it may have.
@@ -137,9 +142,13 @@ impl Rules {
     pub fn new(anchor: &[u8], issue: Issue) -> Self {
         Self {
             anchors: BTreeMap::from([(TRUST_ANCHOR.to_owned(), anchor.to_vec())]),
-            source_arn: Some(TRUST_ANCHOR.to_owned()),
-            roles: BTreeSet::from([ROLE.to_owned()]),
-            uri_begins: "spiffe://example.org/seb/execution/".to_owned(),
+            roles: BTreeMap::from([(
+                ROLE.to_owned(),
+                Trust {
+                    source_arn: Some(TRUST_ANCHOR.to_owned()),
+                    uri_begins: "spiffe://example.org/seb/execution/".to_owned(),
+                },
+            )]),
             accepts_session_name: false,
             per_second: 10,
             issue,
@@ -304,9 +313,8 @@ fn examine(request: &Recorded, rules: &Rules) -> Result<(Granted, String), Refus
         return Err(unknown("Profile"));
     }
     let role = argument("roleArn")?.to_owned();
-    if !rules.roles.contains(&role) {
-        return Err(denied("Unable to assume role: the profile does not have it"));
-    }
+    let missing = || denied("Unable to assume role: the profile does not have it");
+    let trust = rules.roles.get(&role).ok_or_else(missing)?;
     let seconds = body.get("durationSeconds").map_or(Some(3600), Value::as_u64);
     let seconds =
         seconds.filter(|seconds| (900..=43200).contains(seconds)).ok_or_else(|| invalid("durationSeconds"))?;
@@ -318,10 +326,10 @@ fn examine(request: &Recorded, rules: &Rules) -> Result<(Granted, String), Refus
     };
     let tags = tags(&certificate);
     // The trust policy of the role.
-    if rules.source_arn.as_deref().is_some_and(|asked| asked != source_arn) {
+    if trust.source_arn.as_deref().is_some_and(|asked| asked != source_arn) {
         return Err(denied("Unable to assume role: the trust policy does not allow it"));
     }
-    if !tags.get("x509SAN/URI").is_some_and(|uri| uri.starts_with(&rules.uri_begins)) {
+    if !tags.get("x509SAN/URI").is_some_and(|uri| uri.starts_with(&trust.uri_begins)) {
         return Err(denied("Unable to assume role: the trust policy does not allow it"));
     }
     let source_identity = match tags.get("x509Subject/CN") {

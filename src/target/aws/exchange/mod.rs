@@ -17,7 +17,7 @@ mod web_identity;
 use tokio::time::Instant;
 
 pub use self::per_mutation::PerMutation;
-pub use self::pooled::{Kept, Pooled};
+pub use self::pooled::{Own, Pooled};
 pub use self::web_identity::WebIdentity;
 use super::arn::Arn;
 use super::assume_role::{AssumeRole, AssumeRoleError, InvalidAssumeRole};

@@ -30,25 +30,21 @@ const LEAST: Duration = Duration::from_secs(60);
 /// How long an early renewal may take before the session that is there is used on.
 const EARLY: Duration = Duration::from_secs(2);
 
-/// A session of this process that is kept, and renewed by whatever makes one.
-pub struct Kept {
+/// A session that is kept, and renewed by whatever makes one.
+struct Kept {
     session: Mutex<Option<Arc<Session>>>,
     /// Held by whoever renews: first come, first served.
     renewing: Turn<()>,
 }
 
 impl Kept {
-    /// None yet.
-    pub fn new() -> Self {
+    fn new() -> Self {
         Self { session: Mutex::default(), renewing: Turn::new(()) }
     }
 
     /// The session, made by `make` where there is none that lasts: by one at a time, while the others wait until
     /// `deadline` or use on what lasts a little longer.
-    ///
-    /// # Errors
-    /// What `make` came to, and [`ExchangeError::Waited`].
-    pub async fn session<F>(
+    async fn session<F>(
         &self,
         deadline: Instant,
         mut make: impl FnMut(Instant) -> F,
@@ -101,22 +97,43 @@ impl Kept {
     }
 }
 
-impl Default for Kept {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 fn lasts(session: &Session, now: Timestamp, least: Duration) -> bool {
     session.credentials.expiration() > now.saturating_add(least)
+}
+
+/// A session of this process, by its own identity: kept, and renewed.
+#[derive(Debug)]
+pub struct Own {
+    client: Client,
+    roles: RolesAnywhere,
+    identities: Identities,
+    kept: Kept,
+}
+
+impl Own {
+    /// Sessions of the role of `roles`, asked for by the newest of `identities`.
+    pub fn new(client: Client, roles: RolesAnywhere, identities: Identities) -> Self {
+        Self { client, roles, identities, kept: Kept::new() }
+    }
+
+    /// The session as it is now.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn session(&self, deadline: Instant) -> Result<Arc<Session>, ExchangeError> {
+        let made = |until| async move {
+            let own = self.identities.borrow().svid().certified();
+            let made = self.client.create_session(&self.roles, &own, until).await;
+            made.map_err(ExchangeError::CreateSession)
+        };
+        self.kept.session(deadline, made).await
+    }
 }
 
 /// Each mutation by a session that the broker's own session asks for.
 #[derive(Debug)]
 pub struct Pooled {
-    bootstrap: RolesAnywhere,
-    identities: Identities,
-    kept: Kept,
+    own: Own,
     performer: Performer,
 }
 
@@ -124,7 +141,8 @@ impl Pooled {
     /// Sessions of `role`, from the STS at `sts` in the region of `bootstrap`, asked for by the newest of `identities`.
     pub fn new(client: Client, bootstrap: RolesAnywhere, identities: Identities, sts: Endpoint, role: Arn) -> Self {
         let region = bootstrap.region().clone();
-        Self { bootstrap, identities, kept: Kept::new(), performer: Performer { client, sts, region, role } }
+        let own = Own::new(client.clone(), bootstrap, identities);
+        Self { own, performer: Performer { client, sts, region, role } }
     }
 
     /// A session that can do what `resource` says until `identity` ends, and nothing else. `identity` is used up, and not
@@ -140,7 +158,7 @@ impl Pooled {
     ) -> Result<Session, ExchangeError> {
         let asked = self.performer.asked(identity.plan(), resource, true)?;
         drop(identity);
-        let own = self.bootstrap(deadline).await?;
+        let own = self.own.session(deadline).await?;
         let session = self.performer.assume(&own.credentials, &asked, deadline).await?;
         match (&session.source_identity, &own.source_identity) {
             (Some(source), known) if known.as_ref() != Some(source) => {
@@ -148,16 +166,6 @@ impl Pooled {
             }
             _ => Ok(session),
         }
-    }
-
-    /// The broker's own session.
-    async fn bootstrap(&self, deadline: Instant) -> Result<Arc<Session>, ExchangeError> {
-        let made = |until| async move {
-            let own = self.identities.borrow().svid().certified();
-            let made = self.performer.client.create_session(&self.bootstrap, &own, until).await;
-            made.map_err(ExchangeError::CreateSession)
-        };
-        self.kept.session(deadline, made).await
     }
 }
 

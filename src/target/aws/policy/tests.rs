@@ -117,6 +117,7 @@ fn resource(actions: &[&str], arns: &[&str]) -> AwsResource {
         region: "eu-west-1".to_owned(),
         actions: actions.iter().map(|action| action.parse().unwrap()).collect(),
         arns: arns.iter().map(|arn| (*arn).to_owned()).collect(),
+        read: None,
     }
 }
 

@@ -13,6 +13,7 @@ fn resource() -> AwsResource {
         region: "eu-west-1".to_owned(),
         actions: vec!["s3:PutObject".parse().unwrap()],
         arns: vec!["arn:aws:s3:::data-bucket/a".to_owned()],
+        read: None,
     }
 }
 

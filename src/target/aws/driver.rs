@@ -1,0 +1,303 @@
+//! The driver: one certified call, by a session that can make no other.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+use spiffe::SpiffeId;
+
+use super::client::{InvalidSettings, Settings};
+use super::evidence;
+use super::exchange::{Exchange, Own};
+use super::observe::{self, Failure, Seen};
+use super::quota::Quota;
+use super::request::answer::{Answer, Refusal, RefusalKind};
+use super::request::bind::Condition;
+use super::request::{Operation, Reach, Request};
+use super::wire::{Sent, Signed, Wire};
+use crate::clock;
+use crate::contract::{AwsResource, Baseline, Call, CallBody, Json, Pointer, Resource, TargetKind, Verb};
+use crate::decision::{LiveState, MutationId, PermittedCall, Terms};
+use crate::digest::Digest;
+use crate::identity::{ExecutionIdentity, Form};
+use crate::target::{Admitted, Busy, Evidence, Fence, Grade, Performed, Rejection, Target};
+use crate::telemetry::{Shown, log};
+use crate::timestamp::Timestamp;
+
+/// How long after the deadline an answer is still waited for: what AWS authorized in time it may still answer.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The longest that reading may take, a session included.
+const READ: Duration = Duration::from_secs(10);
+
+/// An AWS account, as the broker drives it and the authority reads it.
+pub struct Aws {
+    reach: Reach,
+    wire: Wire,
+    reader: Own,
+    performing: Option<Performing>,
+}
+
+/// What only a broker has.
+struct Performing {
+    exchange: Exchange,
+    quota: Option<Quota>,
+}
+
+/// A call, ready to be made.
+struct Plan {
+    operation: Operation,
+    resource: AwsResource,
+    request: Request,
+    grade: Grade,
+}
+
+impl Aws {
+    /// The account in which `reader` can read and mutations are made by `exchange`, `quota` of which are begun in a second
+    /// at most. It connects when it is first asked for something.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up as `settings` ask.
+    pub fn new(
+        settings: &Settings,
+        reach: Reach,
+        reader: Own,
+        exchange: Exchange,
+        quota: Option<Quota>,
+    ) -> Result<Self, InvalidSettings> {
+        let performing = Some(Performing { exchange, quota });
+        Ok(Self { performing, ..Self::reader(settings, reach, reader)? })
+    }
+
+    /// The account, for reading alone: what is performed by it is not started.
+    ///
+    /// # Errors
+    /// As [`Aws::new`].
+    pub fn reader(settings: &Settings, reach: Reach, reader: Own) -> Result<Self, InvalidSettings> {
+        Ok(Self { reach, wire: Wire::new(settings)?, reader, performing: None })
+    }
+
+    fn plan(&self, call: &Call, mutation: &MutationId) -> Result<Plan, String> {
+        let (Verb::Aws(name), Resource::Aws(resource)) = (call.verb(), call.resource()) else {
+            return Err(format!("`{}` is no operation of AWS", call.verb()));
+        };
+        let operation = Operation::mutation(name).map_err(|error| error.to_string())?;
+        let detached;
+        let body = match call.body() {
+            CallBody::None => None,
+            CallBody::Inline(body) => Some(body),
+            CallBody::Detached { octets, .. } => {
+                detached = Json::parse(octets).map_err(|error| format!("the body is not JSON: {error}"))?;
+                Some(&detached)
+            }
+        };
+        let bound = operation.input(body, resource, call.baseline(), mutation);
+        let (input, grade) = bound.map_err(|error| error.to_string())?;
+        let request = operation.request(&resource.region, &self.reach, &input).map_err(|error| error.to_string())?;
+        Ok(Plan { operation, resource: resource.clone(), request, grade })
+    }
+
+    async fn mutate(&self, call: PermittedCall, identity: ExecutionIdentity, fence: &dyn Fence) -> Performed {
+        let not_started = |detail: String| Performed::NotStarted { detail };
+        let terms = call.terms();
+        if identity.plan().mutation() != terms.mutation_id() {
+            return not_started(format!("the identity was minted for {}", identity.plan().mutation()));
+        }
+        let Some(performing) = &self.performing else {
+            return not_started("this process only reads the account".to_owned());
+        };
+        let prepared =
+            self.plan(terms.call(), terms.mutation_id()).and_then(|plan| Ok((plan, left(terms.deadline())?)));
+        let (Plan { operation, resource, request, .. }, left) = match prepared {
+            Ok(prepared) => prepared,
+            Err(detail) => return not_started(detail),
+        };
+        let end = clock::instant() + left;
+        let (session, open) = tokio::join!(
+            performing.exchange.session(identity, &resource, end),
+            self.wire.open(&request.origin, fence, end),
+        );
+        let (session, open) = match (session, open) {
+            (Ok(session), Ok(open)) => (session, open),
+            (Err(error), _) => return not_started(Failure::of(&error).0),
+            (Ok(_), Err(detail)) => return not_started(detail),
+        };
+        let signed = clock::now()
+            .map_err(|error| error.to_string())
+            .and_then(|now| request.signed(&session.credentials, now).map_err(|error| error.to_string()));
+        let signed = match signed {
+            Ok(signed) => Signed::from(signed),
+            Err(detail) => return not_started(detail),
+        };
+        let sent = open.send(signed, end + GRACE).await;
+        // Used once, and gone.
+        drop(session);
+        match sent {
+            Sent::Denied(denial) => Performed::Aborted { denial },
+            Sent::NotWritten(detail) => not_started(detail),
+            Sent::Lost(detail) => Performed::Unknown { detail },
+            Sent::Answered(answer) => {
+                let answer = operation.answer(answer.status, &answer.headers, &answer.body);
+                meaning(terms, &operation, answer, performing.exchange.binding())
+            }
+        }
+    }
+
+    async fn observed(&self, resource: &AwsResource, fields: &BTreeSet<Pointer>) -> Result<LiveState, Failure> {
+        let observed_at = now()?;
+        Ok(match self.seen(resource).await? {
+            None => LiveState::Absent { observed_at },
+            Some(seen) => {
+                let fields = fields.iter().map(|pointer| (pointer.clone(), pointer.resolve(&seen.answer).cloned()));
+                let fields = fields.collect();
+                LiveState::Present { identity: seen.identity, version: seen.version, fields, observed_at }
+            }
+        })
+    }
+
+    /// The state of the resource; none where it does not exist.
+    async fn seen(&self, resource: &AwsResource) -> Result<Option<Seen>, Failure> {
+        let read = resource.read.as_ref();
+        let read = read.ok_or_else(|| Failure("the contract does not say how the state is read".to_owned()))?;
+        let operation = Operation::read(&read.operation).map_err(|error| Failure::of(&error))?;
+        let request = operation.request(&resource.region, &self.reach, &read.input);
+        let request = request.map_err(|error| Failure::of(&error))?;
+        let end = clock::instant() + READ;
+        let (session, open) =
+            tokio::join!(self.reader.session(end), self.wire.open(&request.origin, &observe::Unfenced, end));
+        let (session, open) = (session.map_err(|error| Failure::of(&error))?, open.map_err(Failure)?);
+        let signed = request.signed(&session.credentials, now()?).map_err(|error| Failure::of(&error))?;
+        match open.send(Signed::from(signed), end).await {
+            Sent::Answered(answer) => {
+                let answer = operation.answer(answer.status, &answer.headers, &answer.body);
+                observe::seen(resource, read, answer)
+            }
+            Sent::Denied(denial) => Err(Failure(denial.to_string())),
+            Sent::NotWritten(detail) | Sent::Lost(detail) => Err(Failure(detail)),
+        }
+    }
+}
+
+/// What an answer says of the mutation (I6).
+fn meaning(terms: &Terms, operation: &Operation, answer: Answer, binding: &str) -> Performed {
+    let of = |id: Option<String>| id.map(|id| format!("request {id}")).unwrap_or_else(|| "no request id".to_owned());
+    match answer {
+        Answer::Accepted { request_id, output } => {
+            let version = match operation.condition() {
+                Some(Condition::Version { shown: (_, place), .. }) => output.pointer(place).and_then(Value::as_str),
+                Some(Condition::Expression) | None => None,
+            };
+            let version = version.and_then(|version| version.parse().ok());
+            Performed::Succeeded { version, detail: format!("AWS did it, {} ({binding})", of(request_id)) }
+        }
+        Answer::Refused(refusal) => {
+            let reason = rejection(terms, refusal.kind);
+            let Refusal { code, message, request_id, .. } = refusal;
+            let detail = format!("{code}: {message} ({})", of(request_id));
+            let observed = (reason == Rejection::Precondition).then(|| code.clone());
+            Performed::Rejected { reason, detail, observed }
+        }
+        Answer::Failed { detail } | Answer::NotCredible { detail } => Performed::Unknown { detail },
+    }
+}
+
+fn rejection(terms: &Terms, kind: RefusalKind) -> Rejection {
+    let absent = matches!(terms.call().baseline(), Baseline::Absent);
+    match kind {
+        RefusalKind::Throttled => Rejection::Busy,
+        // The session policy denies everything from then on.
+        RefusalKind::Denied if now().is_ok_and(|now| now > terms.deadline()) => Rejection::TooLate,
+        RefusalKind::Denied => Rejection::Forbidden,
+        RefusalKind::Precondition => Rejection::Precondition,
+        RefusalKind::Conflict if absent => Rejection::Precondition,
+        RefusalKind::Conflict => Rejection::Busy,
+        RefusalKind::NotFound if !absent => Rejection::Precondition,
+        RefusalKind::NotFound | RefusalKind::Invalid => Rejection::Invalid,
+    }
+}
+
+impl Target for Aws {
+    fn kind(&self) -> TargetKind {
+        TargetKind::Aws
+    }
+
+    fn grade(&self, call: &Call) -> Grade {
+        // The grade is the same for every mutation.
+        let any = MutationId::derive(&Digest::of(b""), call.step(), 0);
+        self.plan(call, &any).map_or(Grade::Bounded, |plan| plan.grade)
+    }
+
+    fn form(&self, _: &Call) -> Form {
+        self.performing.as_ref().map_or(Form::X509, |performing| performing.exchange.form())
+    }
+
+    fn read<'a>(&'a self, resource: &'a Resource, fields: &'a BTreeSet<Pointer>) -> BoxFuture<'a, LiveState> {
+        Box::pin(async move {
+            let Resource::Aws(resource) = resource else { return LiveState::Unknown };
+            self.observed(resource, fields).await.unwrap_or_else(|Failure(detail)| {
+                let object = Shown(resource.arns.first().cloned().unwrap_or_default());
+                let detail = Shown(detail);
+                log!(LiveStateUnreadable, %object, %detail, "the live state could not be read");
+                LiveState::Unknown
+            })
+        })
+    }
+
+    fn admit<'a>(&'a self, agent: &'a SpiffeId) -> BoxFuture<'a, Result<Admitted, Busy>> {
+        Box::pin(async move {
+            match self.performing.as_ref().and_then(|performing| performing.quota.as_ref()) {
+                Some(quota) => quota.admit(agent).await,
+                None => Ok(Admitted::AtOnce),
+            }
+        })
+    }
+
+    fn perform<'a>(
+        &'a self,
+        call: PermittedCall,
+        identity: ExecutionIdentity,
+        fence: &'a dyn Fence,
+    ) -> BoxFuture<'a, Performed> {
+        Box::pin(self.mutate(call, identity, fence))
+    }
+
+    fn evidence<'a>(&'a self, terms: &'a Terms) -> BoxFuture<'a, Evidence> {
+        Box::pin(async move {
+            let known = async {
+                let plan = self.plan(terms.call(), terms.mutation_id()).map_err(Failure)?;
+                let at = now()?;
+                if let Some(early) = evidence::early(terms, at) {
+                    return Ok(early);
+                }
+                let seen = match evidence::needs(terms, &plan.operation) {
+                    true => Some(self.seen(&plan.resource).await?),
+                    false => None,
+                };
+                Ok::<_, Failure>(evidence::of(terms, &plan.operation, seen.as_ref().map(Option::as_ref), at))
+            };
+            known.await.unwrap_or_else(|Failure(detail)| Evidence::Unavailable { detail })
+        })
+    }
+}
+
+fn now() -> Result<Timestamp, Failure> {
+    clock::now().map_err(|error| Failure::of(&error))
+}
+
+/// How long it is until the deadline.
+fn left(deadline: Timestamp) -> Result<Duration, String> {
+    let now = now().map_err(|Failure(detail)| detail)?;
+    match deadline.since(now) {
+        Duration::ZERO => Err(format!("the deadline was {deadline}, and it is {now}")),
+        left => Ok(left),
+    }
+}
+
+impl fmt::Debug for Aws {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exchange = self.performing.as_ref().map(|performing| performing.exchange.name());
+        f.debug_struct("Aws").field("reach", &self.reach).field("exchange", &exchange).finish_non_exhaustive()
+    }
+}
