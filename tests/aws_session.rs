@@ -246,10 +246,16 @@ mod tests {
             server.requests().iter().map(|request| request.header("authorization").unwrap().to_owned()).collect();
         assert_eq!(signatures.len(), 3);
 
-        server.answer_next(vec![throttled; 4]);
+        // One that fails is tried a few times, one that is throttled until the deadline.
+        server.answer_next(vec![(StatusCode::BAD_GATEWAY, "<html>".to_owned()); 4]);
         let error = client().create_session(&roles(&server.origin), &identity, soon()).await.unwrap_err();
-        assert!(matches!(error, CreateSessionError::Throttled(_)) && error.is_retryable(), "{error}");
+        assert!(matches!(error, CreateSessionError::Failed(502)) && error.is_retryable(), "{error}");
         assert_eq!(server.requests().len(), 7, "attempts are bounded");
+        server.answer_next(vec![throttled; 100]);
+        let deadline = seb::clock::instant() + Duration::from_secs(3);
+        let error = client().create_session(&roles(&server.origin), &identity, deadline).await.unwrap_err();
+        assert!(matches!(error, CreateSessionError::Throttled(_)) && error.is_retryable(), "{error}");
+        assert!(seb::clock::instant() < deadline, "no attempt after it");
     }
 
     #[tokio::test]
