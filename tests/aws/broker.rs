@@ -174,7 +174,7 @@ async fn i5_what_is_certified_is_done_and_no_credential_is_left() {
     assert_eq!((again.mutation_id, price(&world, "one").await.as_str()), (done.mutation_id, "10"));
     // What has drifted is denied, and costs no use.
     let drifted = clients.execute(&ask(&house, &certificate("one", 11, 12))).await.unwrap_err();
-    assert_eq!(reason(&drifted), "drift_fields", "{drifted:?}");
+    assert_eq!(reason(&drifted), "drift_field", "{drifted:?}");
     assert!(house.verified().await.contains("record"));
 
     // Every session that there was: of the reader, of the bootstrap role, and of the call.

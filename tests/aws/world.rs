@@ -233,11 +233,13 @@ async fn prepare(aws: &Api) {
             "StringLike": { "aws:PrincipalTag/x509SAN/URI": "spiffe://example.org/seb/execution/*" },
         },
     });
-    let may = json!({
-        "Effect": "Allow",
-        "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
-        "Resource": TARGET,
-    });
+    // Explicit denials hold where a trust policy names the session itself, or as here lets everybody in.
+    let steps = json!(["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]);
+    let may = json!([
+        { "Effect": "Allow", "Action": steps, "Resource": TARGET },
+        { "Effect": "Deny", "NotAction": steps, "Resource": "*" },
+        { "Effect": "Deny", "Action": "*", "NotResource": TARGET },
+    ]);
     aws.role("seb-execution", &json!([service, trusts(&[root.clone()])]), &may).await;
     aws.role("seb-pool", &trusts(&[root.clone()]), &may).await;
     let reads =
