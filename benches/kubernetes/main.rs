@@ -4,6 +4,8 @@
 //!
 //! Prints tables for that page to standard output, and JSON to `--json FILE`.
 
+#[path = "../load/certify.rs"]
+mod certify;
 #[path = "../load/measure.rs"]
 #[expect(dead_code, reason = "the load harness measures more")]
 mod measure;

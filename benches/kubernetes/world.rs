@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use http::{Method, StatusCode};
-use seb::attribute_certificate::{Admission, AdmissionPath, Template, Tier};
 use seb::clock;
 use seb::contract::Contract;
 use seb::digest::Digest;
@@ -21,9 +20,10 @@ use seb::sab::authority::Authority;
 use seb::timestamp::Timestamp;
 use seb::tls::{self, Connector, H2};
 use serde_json::{Value, json};
-use spiffe::{SpiffeId, TrustDomain};
+use spiffe::TrustDomain;
 use tonic::transport::{Channel, Endpoint};
 
+use super::certify::{certify, id};
 use super::process::{PATIENCE, Process};
 use super::testbed::Folder;
 use super::testbed::client::{Connection, JSON_PATCH, MERGE};
@@ -355,35 +355,11 @@ impl World {
             "limits": { "uses": 1, "spacing_seconds": 0, "not_before": begin, "not_after": end },
             "deadline_seconds": 30,
         });
-        let admission = Admission {
-            policy_digest: Digest::of(b"policy"),
-            policy_epoch: 1,
-            revocation_epoch: 0,
-            evidence_digest: Digest::of(b"evidence"),
-            path: AdmissionPath::Automatic,
-            tier: Tier::Moderate,
-            approvals: Vec::new(),
-        };
-        let issued = self.authority.issue(&Template {
-            serial: &fresh_serial()?,
-            holder: &id(&format!("agent/{agent}"))?,
-            holder_key: None,
-            broker: &id("seb")?,
-            not_before: begin,
-            not_after: end,
-            contract: &Contract::compile(&contract.to_string())?,
-            admission: &admission,
-        })?;
-        let (certificate, chain) = (issued.octets().to_vec(), self.authority.chain().to_vec());
-        Ok(ExecuteRequest { certificate, chain, ..ExecuteRequest::default() })
+        certify(&self.authority, agent, &Contract::compile(&contract.to_string())?, [begin, end])
     }
 }
 
 const BROKER_ID: &str = "spiffe://example.org/seb";
-
-fn id(path: &str) -> anyhow::Result<SpiffeId> {
-    Ok(SpiffeId::new(format!("spiffe://example.org/{path}"))?)
-}
 
 /// Folders with the identities of authority and agents, and of a broker that has its own from a folder.
 async fn identities(cluster: &Cluster, folder: &Path, issuer: Issuer) -> anyhow::Result<()> {

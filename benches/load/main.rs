@@ -3,6 +3,7 @@
 //!
 //! Prints a table to standard error and JSON to standard output (or to `--json FILE`).
 
+mod certify;
 mod measure;
 mod phases;
 mod process;

@@ -225,6 +225,7 @@ struct Revocation {
 pub(crate) async fn revocation(world: &World, count: usize) -> anyhow::Result<Value> {
     let (mut acknowledged, mut asked, mut after) = (Samples::default(), Samples::default(), Samples::default());
     let (mut started, mut refused) = (0, 0);
+    world.heard().await?;
     for place in 0..count {
         let scale = world.revocable(place).await?;
         let one = revoke(world, &scale).await?;

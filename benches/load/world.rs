@@ -12,7 +12,6 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use seb::attribute_certificate::{Admission, AdmissionPath, Template, Tier};
 use seb::clock;
 use seb::contract::Contract;
 use seb::decision::MutationId;
@@ -30,10 +29,11 @@ use seb::target::sandbox::visit;
 use seb::timestamp::Timestamp;
 use seb::tls::{self, Connector, H2, HTTP11};
 use serde_json::{Value, json};
-use spiffe::{SpiffeId, TrustDomain};
+use spiffe::TrustDomain;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
+use super::certify::{certify, id};
 use super::process::{PATIENCE, Process};
 
 /// How many agents share the load.
@@ -41,10 +41,6 @@ pub(crate) const AGENTS: usize = 8;
 
 /// How many objects there are for each agent.
 const OBJECTS: usize = 8;
-
-/// The epochs of a fresh authority with policies.
-const POLICY_EPOCH: u64 = 1;
-const REVOCATION_EPOCH: u64 = 0;
 
 pub(crate) struct World {
     directory: TempDir,
@@ -164,28 +160,9 @@ impl World {
     /// What `agent` sends for one execution, under a certificate of its own.
     pub(crate) fn ask(&self, scale: &Scale, agent: usize) -> anyhow::Result<ExecuteRequest> {
         let now = clock::now()?.seconds();
-        let admission = Admission {
-            policy_digest: Digest::of(b"policy"),
-            policy_epoch: POLICY_EPOCH,
-            revocation_epoch: REVOCATION_EPOCH,
-            evidence_digest: Digest::of(b"evidence"),
-            path: AdmissionPath::Automatic,
-            tier: Tier::Moderate,
-            approvals: Vec::new(),
-        };
-        let issued = self.authority.issue(&Template {
-            serial: &fresh_serial()?,
-            holder: &id(&format!("agent/{agent}"))?,
-            holder_key: None,
-            broker: &id("seb")?,
-            not_before: Timestamp::from_seconds(now - 60)?,
-            not_after: Timestamp::from_seconds(now + 80_000)?,
-            contract: &scale.contract,
-            admission: &admission,
-        })?;
+        let validity = [Timestamp::from_seconds(now - 60)?, Timestamp::from_seconds(now + 80_000)?];
         let values = vec![ParameterValue { pointer: "/replicas".to_owned(), json: "20".to_owned() }];
-        let (certificate, chain) = (issued.octets().to_vec(), self.authority.chain().to_vec());
-        Ok(ExecuteRequest { certificate, chain, values, ..ExecuteRequest::default() })
+        Ok(ExecuteRequest { values, ..certify(&self.authority, agent, &scale.contract, validity)? })
     }
 
     /// Makes the same call as the broker would, without it: connection, handshake with a client certificate, request and
@@ -221,13 +198,26 @@ impl World {
         Ok(took)
     }
 
+    /// Returns when the authority knows every broker that may hold a word of it: within its first lease it waits for those
+    /// of a predecessor, which a fresh authority does not have.
+    pub(crate) async fn heard(&self) -> anyhow::Result<()> {
+        let begun = clock::instant();
+        while !self.acknowledged(&Digest::of(b"no contract")).await? {
+            ensure!(begun.elapsed() < PATIENCE, "the broker acknowledges no revocation");
+        }
+        Ok(())
+    }
+
     /// Revokes every certificate over a contract; returns when the authority says that it holds.
     pub(crate) async fn revoke(&self, scale: &Scale) -> anyhow::Result<()> {
-        let what = Some(What::Contract(scale.contract.digest().to_string()));
-        let request = RevokeRequest { what, cause: "load".to_owned() };
-        let answer = self.operator.clone().revoke(request).await?.into_inner();
-        ensure!(answer.brokers.iter().all(|broker| broker.acknowledged), "a broker did not acknowledge");
+        ensure!(self.acknowledged(&scale.contract.digest()).await?, "a broker did not acknowledge");
         Ok(())
+    }
+
+    async fn acknowledged(&self, contract: &Digest) -> anyhow::Result<bool> {
+        let what = Some(What::Contract(contract.to_string()));
+        let answer = self.operator.clone().revoke(RevokeRequest { what, cause: "load".to_owned() }).await?.into_inner();
+        Ok(answer.brokers.iter().all(|broker| broker.acknowledged))
     }
 
     /// When, by its own audit log, the sandbox applied something to this service: milliseconds since 1970.
@@ -250,10 +240,6 @@ impl World {
     pub(crate) fn store_octets(&self) -> (u64, u64) {
         (super::measure::octets(&self.path("broker.db")), super::measure::octets(&self.path("broker.db-wal")))
     }
-}
-
-fn id(path: &str) -> anyhow::Result<SpiffeId> {
-    Ok(SpiffeId::new(format!("spiffe://example.org/{path}"))?)
 }
 
 fn plain(place: usize) -> String {

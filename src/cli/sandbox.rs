@@ -18,7 +18,7 @@ use super::client::printable;
 use super::{BAD, Exit, FAINT, Format, ended, runtime};
 use crate::config::kind::HostPort;
 use crate::contract::Json;
-use crate::identity::{self, folder};
+use crate::identity::{self, Source, folder};
 use crate::target::sandbox::server::{Config, PROTOCOLS, Server, serve};
 use crate::target::sandbox::visit;
 use crate::tls::{self, Limits};
@@ -105,10 +105,10 @@ impl Command {
         runtime.block_on(async {
             let source = config.source().context("say who the sandbox is: either `identity` or `workload_api`")?;
             let identities = identity::open(&source).await.context("the sandbox has no identity")?.identities;
-            anyhow::ensure!(
-                identities.borrow().execution_bundle().is_some(),
-                "the folder `identity` holds no execution-bundle.pem: nobody could be admitted"
-            );
+            if let (Source::Folder(folder), None) = (&source, identities.borrow().execution_bundle()) {
+                let folder = folder.display();
+                anyhow::bail!("`{folder}` holds no execution-bundle.pem: nobody could be admitted");
+            }
             let server = Server::open(&config.audit, config.readers(), config.admins(), self.faults)?;
             let own = tls::peer(identities.borrow().svid().chain())?;
             server.seed(&config.objects(), &own).await.map_err(|problem| anyhow::anyhow!("objects: {problem}"))?;

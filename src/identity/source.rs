@@ -81,7 +81,7 @@ pub fn join(mut own: Identities, mut others: watch::Receiver<Arc<Vec<Bundle>>>) 
 }
 
 impl Opened {
-    /// Says in `health` when the agent is gone (a note, as long as the identity is valid) and when the identity has ended
+    /// Says in `health` when the agent is gone (a limit, as long as the identity is valid) and when the identity has ended
     /// (an impediment). Goes on for ever.
     pub async fn report(mut self, health: Health, clock: Clock) {
         loop {
@@ -91,21 +91,15 @@ impl Opened {
                 Link::Up => None,
                 Link::Down { since, problem } => Some(format!("no update since {since}: {problem}")),
             });
-            match ended(not_after, now) {
-                true => {
-                    let why = down.unwrap_or_else(|| "its source did not renew it".to_owned());
-                    health.limit("identity", None);
-                    health.impede("identity", format!("the SVID of this process ended at {not_after}; {why}"));
-                }
-                false => {
-                    health.clear("identity");
-                    match down {
-                        Some(why) => {
-                            health.limit("identity", Some(&format!("the SVID is valid until {not_after}; {why}")))
-                        }
-                        None => health.limit("identity", None),
-                    }
-                }
+            let ended = ended(not_after, now);
+            let limit = down.as_ref().filter(|_| !ended);
+            let limit = limit.map(|why| format!("the SVID is valid until {not_after}; {why}"));
+            health.limit("identity", limit.as_deref());
+            if ended {
+                let why = down.unwrap_or_else(|| "its source did not renew it".to_owned());
+                health.impede("identity", format!("the SVID of this process ended at {not_after}; {why}"));
+            } else {
+                health.clear("identity");
             }
             let changed = async {
                 match &mut self.link {
@@ -128,19 +122,19 @@ fn ended(not_after: Timestamp, now: Timestamp) -> bool {
 
 /// An issuer that mints for as long as the identity of this process is valid, and plans nothing afterwards: whose own
 /// identity has ended acts for nobody (I9).
-pub struct WhileValid<I> {
-    issuer: I,
+pub struct WhileValid {
+    issuer: Box<dyn Issuer>,
     identities: Identities,
 }
 
-impl<I: Issuer> WhileValid<I> {
+impl WhileValid {
     /// The issuer, for as long as the newest of `identities` is valid.
-    pub const fn new(issuer: I, identities: Identities) -> Self {
+    pub const fn new(issuer: Box<dyn Issuer>, identities: Identities) -> Self {
         Self { issuer, identities }
     }
 }
 
-impl<I: Issuer> Issuer for WhileValid<I> {
+impl Issuer for WhileValid {
     fn plan(&self, mutation: &MutationId, form: Form, now: Timestamp, not_after: Timestamp) -> Result<Plan, MintError> {
         let own = self.identities.borrow().svid().leaf().not_after;
         match ended(own, now) {
@@ -155,19 +149,5 @@ impl<I: Issuer> Issuer for WhileValid<I> {
 
     fn ends(&self) -> Option<Timestamp> {
         self.issuer.ends()
-    }
-}
-
-impl Issuer for Box<dyn Issuer> {
-    fn plan(&self, mutation: &MutationId, form: Form, now: Timestamp, not_after: Timestamp) -> Result<Plan, MintError> {
-        (**self).plan(mutation, form, now, not_after)
-    }
-
-    fn mint(&self, plan: Plan) -> BoxFuture<'_, Result<ExecutionIdentity, MintError>> {
-        (**self).mint(plan)
-    }
-
-    fn ends(&self) -> Option<Timestamp> {
-        (**self).ends()
     }
 }

@@ -179,7 +179,7 @@ fn i9_nothing_is_planned_once_the_own_identity_has_ended_until_it_is_renewed() {
         Arc::new(identity(&config(None, None), &update, None, now()).unwrap())
     };
     let (sender, identities) = watch::channel(of(10));
-    let issuer = WhileValid::new(Willing, identities);
+    let issuer = WhileValid::new(Box::new(Willing), identities);
     let mutation = MutationId::derive(&Digest::of(b"certificate"), &"scale".parse().unwrap(), 1);
     let later = |seconds| now().saturating_add(Duration::from_secs(seconds));
     let plan = |at: Timestamp| issuer.plan(&mutation, Form::X509, at, at.saturating_add(Duration::from_secs(5)));

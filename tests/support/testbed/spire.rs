@@ -319,13 +319,12 @@ pub struct Update {
 }
 
 impl Update {
-    /// Of what a product's process wrote, as text or JSON.
-    pub fn last(log: &str) -> Self {
-        let line = log.lines().rfind(|line| line.contains("an identity came from the Workload API"));
-        let line = line.unwrap();
+    /// Of what a product's process wrote, as text or JSON. None while it has the identity with which it began.
+    pub fn last(log: &str) -> Option<Self> {
+        let line = log.lines().rfind(|line| line.contains("an identity came from the Workload API"))?;
         let words = || line.split([' ', ',', '{', '}']).map(|word| word.replace('"', "").replacen(':', "=", 1));
-        let field = |name: &str| words().find_map(|word| Some(word.strip_prefix(name)?.to_owned())).unwrap();
-        Self { serial: field("serial="), authorities: field("authorities=").parse().unwrap() }
+        let field = |name: &str| words().find_map(|word| Some(word.strip_prefix(name)?.to_owned()));
+        Some(Self { serial: field("serial=")?, authorities: field("authorities=")?.parse().ok()? })
     }
 }
 
