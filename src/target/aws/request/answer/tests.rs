@@ -256,4 +256,29 @@ proptest! {
             prop_assert!(!matches!(answer, Answer::Accepted { .. }), "{:?}", answer);
         }
     }
+
+    /// A part of an answer, or one with an octet that is another, is read without a panic; a part is no success.
+    #[test]
+    fn i6_a_part_of_an_answer_is_no_success(sample in 0_usize..4, cut in 1_usize..400, at in 0_usize..400, octet: u8) {
+        let (name, body) = [
+            ("dynamodb:UpdateItem", r#"{"Attributes":{"a":{"L":[{"N":"1"},{"M":{"b":{"BOOL":true}}}]}}}"#),
+            ("lambda:UpdateFunctionCode", r#"{"FunctionName":"f","RevisionId":"1","Layers":[{"Arn":"a","CodeSize":3}]}"#),
+            ("iam:CreateRole", "<CreateRoleResponse><CreateRoleResult><Role><RoleName>a</RoleName><Tags><member><Key>k</Key>\
+                <Value>v</Value></member></Tags></Role></CreateRoleResult></CreateRoleResponse>"),
+            ("s3:GetBucketTagging", "<Tagging><TagSet><Tag><Key>a</Key><Value>&lt;</Value></Tag></TagSet></Tagging>"),
+        ][sample];
+        let whole = answered(name, 200, &[], body);
+        prop_assert!(matches!(whole, Answer::Accepted { .. }), "{:?}", whole);
+        let part = &body.as_bytes()[..cut.min(body.len() - 1)];
+        let operation = || {
+            let name = name.parse().unwrap();
+            Operation::mutation(&name).or_else(|_| Operation::read(&name)).unwrap()
+        };
+        let answer = operation().answer(200, &HeaderMap::new(), part);
+        prop_assert!(matches!(answer, Answer::NotCredible { .. }), "{:?}", answer);
+        let mut other = body.as_bytes().to_vec();
+        let at = at % other.len();
+        other[at] = octet;
+        operation().answer(200, &HeaderMap::new(), &other);
+    }
 }
