@@ -155,12 +155,11 @@ const KINDS: &[(RefusalKind, &[&str])] = &[
             "ResourceConflictException",
             "TransactionCanceledException",
             "TransactionConflictException",
-            "TransactionInProgressException",
         ],
     ),
 ];
 
-/// Codes of failures, whatever the status.
+/// Codes of failures, whatever the status; and of calls of which an earlier one is under way.
 const FAILURES: &[&str] = &[
     "InternalError",
     "InternalFailure",
@@ -168,6 +167,7 @@ const FAILURES: &[&str] = &[
     "InternalServiceError",
     "RequestTimeout",
     "ServiceUnavailable",
+    "TransactionInProgressException",
     "Unavailable",
 ];
 

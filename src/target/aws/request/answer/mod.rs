@@ -11,6 +11,7 @@ use serde_json::Value;
 use self::error::Said;
 use super::Operation;
 use super::model::Protocol;
+use crate::execution::{Performed, Rejection};
 
 /// The most octets of an answer that are read.
 pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -27,7 +28,7 @@ pub enum Answer {
     },
     /// The service says that it refused, before it changed anything.
     Refused(Refusal),
-    /// The service says that it failed: whether before or after it changed something, nobody knows.
+    /// The service says that it failed, or did only a part: how far it came, nobody knows.
     Failed {
         /// What it says.
         detail: String,
@@ -83,12 +84,77 @@ impl Operation {
             // S3 has begun to answer before it knows the end.
             (200, Ok(said)) if self.service.protocol == Protocol::RestXml => failed(status, &said),
             (200..=299, _) => match output::output(self, status, headers, body) {
-                Ok((output, inner)) => Answer::Accepted { request_id: request_id.or(inner), output },
+                Ok((output, inner)) => match undone(self.service_name, &output) {
+                    None => Answer::Accepted { request_id: request_id.or(inner), output },
+                    Some(member) => {
+                        Answer::Failed { detail: format!("{status}, and not all was done: see `{member}`") }
+                    }
+                },
                 Err(why) => not_credible(status, &why),
             },
             (300..=599, Ok(said)) => refusal(status, said, request_id),
             (300..=599, Err(why)) => not_credible(status, why),
             _ => not_credible(status, "no service answers so"),
+        }
+    }
+}
+
+/// The member of a success that says that not all was done: a list of what was not, a count, or `false`.
+fn undone<'a>(service: &str, output: &'a Value) -> Option<&'a str> {
+    const NAMES: [&str; 6] = [
+        "Errors",
+        "InvalidLabels",
+        "InvalidParameters",
+        "UnknownIpPermissions",
+        "UnknownSecurityGroupRules",
+        "failures",
+    ];
+    const BEGINNINGS: [&str; 3] = ["Failed", "Unprocessed", "Unsuccessful"];
+    let says = |(name, value): &(&String, &Value)| match value {
+        // What an integration of RDS suffers from, not the call.
+        _ if service == "rds" => false,
+        Value::Bool(false) => matches!(name.as_str(), "Return" | "ReturnCode" | "ReturnValue"),
+        Value::Number(count) => name.as_str() == "FailedEntryCount" && count.as_u64() != Some(0),
+        Value::Array(values) if values.is_empty() => false,
+        Value::Object(values) if values.is_empty() => false,
+        Value::Array(_) | Value::Object(_) => {
+            NAMES.contains(&name.as_str()) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+        }
+        _ => false,
+    };
+    output.as_object()?.iter().find(says).map(|(name, _)| name.as_str())
+}
+
+impl Answer {
+    /// What the answer means for the mutation. Of an accepted one the version afterwards is told where the output shows it.
+    pub fn performed(self) -> Performed {
+        match self {
+            Self::Accepted { request_id, output } => {
+                let version =
+                    ["RevisionId", "ETag"].into_iter().find_map(|name| output.get(name)?.as_str()?.parse().ok());
+                let id = request_id.map_or_else(String::new, |id| format!(", request {id}"));
+                Performed::Succeeded { version, detail: format!("accepted{id}") }
+            }
+            Self::Refused(refusal) => {
+                let reason = refusal.kind.rejection();
+                let id = refusal.request_id.map_or_else(String::new, |id| format!(", request {id}"));
+                let detail = format!("{}: {}{id}", refusal.code, refusal.message);
+                Performed::Rejected { reason, detail, observed: None }
+            }
+            Self::Failed { detail } | Self::NotCredible { detail } => Performed::Unknown { detail },
+        }
+    }
+}
+
+impl RefusalKind {
+    /// The same in the words of every target.
+    pub const fn rejection(self) -> Rejection {
+        match self {
+            Self::Throttled => Rejection::Busy,
+            Self::Denied => Rejection::Forbidden,
+            // The resource is not as certified.
+            Self::Precondition | Self::Conflict | Self::NotFound => Rejection::Precondition,
+            Self::Invalid => Rejection::Invalid,
         }
     }
 }

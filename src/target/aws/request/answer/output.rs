@@ -19,8 +19,18 @@ const MAX_NODES: u32 = 400_000;
 const MAX_DEPTH: usize = 40;
 
 /// A document without a DTD, and so without entities of its own.
-pub(super) fn document(text: &str) -> Result<Document<'_>, roxmltree::Error> {
-    Document::parse_with_options(text, ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() })
+pub(super) fn document(text: &str) -> Result<Document<'_>, String> {
+    let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
+    Document::parse_with_options(text, options).map_err(|error| format!("it is no XML: {error}"))
+}
+
+fn text(body: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(body).map_err(|_| "it is no UTF-8".to_owned())
+}
+
+/// What something on the way shows instead of an answer.
+fn is_page(document: &Document<'_>) -> bool {
+    document.root_element().tag_name().name().eq_ignore_ascii_case("html")
 }
 
 /// The output, and the id of the request where the body has it.
@@ -38,13 +48,16 @@ pub(super) fn output(
     };
     match service.protocol {
         Protocol::Json => {
-            let Some(shape) = shape else { return Ok((Value::Object(Members::new()), None)) };
             let value = parsed(body)?;
+            let Some(shape) = shape else { return Ok((Value::Object(Members::new()), None)) };
             Ok((json_structure(service, shape, &value, 0)?, None))
         }
         Protocol::Query | Protocol::Ec2 => answered(operation, shape, body),
         Protocol::RestJson | Protocol::RestXml => {
             let mut members = Members::new();
+            if body.first() == Some(&b'<') && text(body).and_then(document).is_ok_and(|it| is_page(&it)) {
+                return Err("it is a page".to_owned());
+            }
             if let Some(shape) = shape {
                 located(service, shape, status, headers, &mut members);
                 if let Value::Object(inner) = rest_body(operation, shape, body)? {
@@ -66,8 +79,7 @@ fn parsed(body: &[u8]) -> Result<Value, String> {
 
 /// `<NameResponse><NameResult>...`, and without the inner element in ec2Query.
 fn answered(operation: &Operation, shape: Option<&Structure>, body: &[u8]) -> Result<(Value, Option<String>), String> {
-    let text = std::str::from_utf8(body).map_err(|_| "it is no UTF-8".to_owned())?;
-    let document = document(text).map_err(|error| format!("it is no XML: {error}"))?;
+    let document = document(text(body)?)?;
     let root = document.root_element();
     if root.tag_name().name() != format!("{}Response", operation.name) {
         return Err(format!("it is no `{}Response`", operation.name));
@@ -101,8 +113,7 @@ fn rest_body(operation: &Operation, shape: &Structure, body: &[u8]) -> Result<Va
         match service.kind(&place.shape) {
             Some(Kind::Blob) => return Ok(alone(name, Value::String(Base64::encode_string(body)))),
             Some(Kind::String) => {
-                let text = std::str::from_utf8(body).map_err(|_| "it is no UTF-8".to_owned())?;
-                return Ok(alone(name, Value::String(text.to_owned())));
+                return Ok(alone(name, Value::from(text(body)?)));
             }
             _ => {}
         }
@@ -111,8 +122,7 @@ fn rest_body(operation: &Operation, shape: &Structure, body: &[u8]) -> Result<Va
         (Protocol::RestJson, Some((name, place))) => Ok(alone(name, json_value(service, place, &parsed(body)?, 0)?)),
         (Protocol::RestJson, None) => json_structure(service, shape, &parsed(body)?, 0),
         (_, payload) => {
-            let text = std::str::from_utf8(body).map_err(|_| "it is no UTF-8".to_owned())?;
-            let document = document(text).map_err(|error| format!("it is no XML: {error}"))?;
+            let document = document(text(body)?)?;
             let root = document.root_element();
             if let Some((name, place)) = payload {
                 return Ok(alone(name, xml_value(service, place, &[root], 0)?));

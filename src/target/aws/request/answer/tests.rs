@@ -154,6 +154,22 @@ fn i6_what_failed_is_not_refused() {
         ("s3:PutObject", 400, "<Error><Code>RequestTimeout</Code><Message>m</Message></Error>"),
         // Begun before the end was known.
         ("s3:CopyObject", 200, "<Error><Code>InternalError</Code><Message>m</Message></Error>"),
+        // Parts of them were not done.
+        ("events:PutTargets", 200, r#"{"FailedEntryCount":1,"FailedEntries":[{"TargetId":"1"}]}"#),
+        ("events:PutTargets", 200, r#"{"FailedEntryCount":1}"#),
+        ("ecs:RunTask", 200, r#"{"tasks":[],"failures":[{"reason":"r"}]}"#),
+        ("dynamodb:BatchWriteItem", 200, r#"{"UnprocessedItems":{"t":[]}}"#),
+        (
+            "s3:DeleteObjects",
+            200,
+            "<DeleteResult><Error><Key>a</Key><Code>AccessDenied</Code><Message>m</Message></Error></DeleteResult>",
+        ),
+        (
+            "ec2:DeleteVpcEndpoints",
+            200,
+            "<DeleteVpcEndpointsResponse><unsuccessful><item><resourceId>v</resourceId></item></unsuccessful></DeleteVpcEndpointsResponse>",
+        ),
+        ("ec2:CreateRoute", 200, "<CreateRouteResponse><return>false</return></CreateRouteResponse>"),
         ("s3:CompleteMultipartUpload", 200, "<Error><Code>NoSuchUpload</Code><Message>m</Message></Error>"),
     ] {
         let answer = answered(name, status, &[], body);
@@ -182,6 +198,8 @@ fn i6_what_no_service_says_is_not_credible() {
         ("iam:TagRole", 200, "<!DOCTYPE a [<!ENTITY b \"c\">]><TagRoleResponse>&b;</TagRoleResponse>"),
         ("iam:TagRole", 403, "<html><body>Forbidden</body></html>"),
         ("ec2:StopInstances", 400, "<Response><Errors/></Response>"),
+        ("s3:DeleteBucketPolicy", 200, "<html><body>Sign in</body></html>"),
+        ("kms:DisableKey", 200, "<html><body>Sign in</body></html>"),
         ("s3:PutObject", 403, ""),
         ("s3:PutObject", 101, ""),
         ("s3:PutObject", 600, "<Error><Code>A</Code></Error>"),
@@ -191,6 +209,32 @@ fn i6_what_no_service_says_is_not_credible() {
     }
     let long = "x".repeat(MAX_ANSWER + 1);
     assert!(matches!(answered("sqs:PurgeQueue", 200, &[], &long), Answer::NotCredible { .. }));
+}
+
+#[test]
+fn i6_what_is_not_known_is_not_guessed() {
+    let performed =
+        |name: &str, status, body: &str| answered(name, status, &[("x-amzn-requestid", "r-1")], body).performed();
+    let body = r#"{"FunctionName":"f","RevisionId":"v-2"}"#;
+    let Performed::Succeeded { version, detail } = performed("lambda:UpdateFunctionCode", 200, body) else { panic!() };
+    assert_eq!((version, detail.as_str()), (Some("v-2".parse().unwrap()), "accepted, request r-1"));
+    let done = r#"{"FailedEntryCount":0,"FailedEntries":[]}"#;
+    assert!(matches!(performed("events:PutTargets", 200, done), Performed::Succeeded { version: None, .. }));
+    for (code, reason) in [
+        ("ConditionalCheckFailedException", Rejection::Precondition),
+        ("ResourceNotFoundException", Rejection::Precondition),
+        ("ResourceInUseException", Rejection::Precondition),
+        ("ThrottlingException", Rejection::Busy),
+        ("AccessDeniedException", Rejection::Forbidden),
+        ("ValidationException", Rejection::Invalid),
+    ] {
+        let body = format!(r#"{{"__type":"x#{code}","message":"m"}}"#);
+        let expected = Performed::Rejected { reason, detail: format!("{code}: m, request r-1"), observed: None };
+        assert_eq!(performed("dynamodb:PutItem", 400, &body), expected);
+    }
+    for (status, body) in [(500, r#"{"__type":"x#InternalServerError"}"#), (502, ""), (200, "<html>")] {
+        assert!(matches!(performed("dynamodb:PutItem", status, body), Performed::Unknown { .. }), "{status} {body}");
+    }
 }
 
 #[test]
@@ -211,5 +255,30 @@ proptest! {
         if !(200..300).contains(&status) {
             prop_assert!(!matches!(answer, Answer::Accepted { .. }), "{:?}", answer);
         }
+    }
+
+    /// A part of an answer, or one with an octet that is another, is read without a panic; a part is no success.
+    #[test]
+    fn i6_a_part_of_an_answer_is_no_success(sample in 0_usize..4, cut in 1_usize..400, at in 0_usize..400, octet: u8) {
+        let (name, body) = [
+            ("dynamodb:UpdateItem", r#"{"Attributes":{"a":{"L":[{"N":"1"},{"M":{"b":{"BOOL":true}}}]}}}"#),
+            ("lambda:UpdateFunctionCode", r#"{"FunctionName":"f","RevisionId":"1","Layers":[{"Arn":"a","CodeSize":3}]}"#),
+            ("iam:CreateRole", "<CreateRoleResponse><CreateRoleResult><Role><RoleName>a</RoleName><Tags><member><Key>k</Key>\
+                <Value>v</Value></member></Tags></Role></CreateRoleResult></CreateRoleResponse>"),
+            ("s3:GetBucketTagging", "<Tagging><TagSet><Tag><Key>a</Key><Value>&lt;</Value></Tag></TagSet></Tagging>"),
+        ][sample];
+        let whole = answered(name, 200, &[], body);
+        prop_assert!(matches!(whole, Answer::Accepted { .. }), "{:?}", whole);
+        let part = &body.as_bytes()[..cut.min(body.len() - 1)];
+        let operation = || {
+            let name = name.parse().unwrap();
+            Operation::mutation(&name).or_else(|_| Operation::read(&name)).unwrap()
+        };
+        let answer = operation().answer(200, &HeaderMap::new(), part);
+        prop_assert!(matches!(answer, Answer::NotCredible { .. }), "{:?}", answer);
+        let mut other = body.as_bytes().to_vec();
+        let at = at % other.len();
+        other[at] = octet;
+        operation().answer(200, &HeaderMap::new(), &other);
     }
 }
