@@ -38,6 +38,7 @@ mod tests {
             region: region.to_owned(),
             actions: vec![name.parse().unwrap()],
             arns: vec!["arn:aws:x:::y".to_owned()],
+            read: None,
         };
         let body = Json::parse(body.as_bytes()).unwrap();
         let (input, grade) = operation.input(Some(&body), &resource, baseline, &mutation()).unwrap();

@@ -243,7 +243,7 @@ fn refusal(refused: &Refused) -> Status {
     match refused {
         Refused::Denied { denials, record } => status::denied(denials, *record),
         Refused::Busy(_) => Cause::ServerBusy.status("the broker runs as many executions as it may"),
-        Refused::TargetBusy(busy) => Cause::TargetBusy.status(&busy.to_string()),
+        Refused::TargetBusy(busy) => Cause::TargetBusy.status(busy.to_string()),
         Refused::Store(error) => status::unavailable("the broker's store failed", error.as_ref()),
         Refused::Identity(error) => status::unavailable("no execution identity can be minted", error.as_ref()),
         Refused::Internal(_) => status::internal(refused),

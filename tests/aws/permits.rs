@@ -116,6 +116,7 @@ impl Ask {
                 rates: Some(Rates { agent: rate, authority: rate }),
                 boundary: Some(Boundary { status: BoundaryStatus::Proven, age_seconds: 0 }),
                 live: LiveState::Deferred,
+                dry_run: None,
             },
             ceilings: Arc::new(self.ceilings()),
         }

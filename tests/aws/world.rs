@@ -222,7 +222,7 @@ pub fn mutation() -> MutationId {
 
 async fn prepare(aws: &Api) {
     let session = |role: &str| format!("arn:aws:sts::{ACCOUNT}:assumed-role/{role}/*");
-    let root = format!("arn:aws:iam::{ACCOUNT}:root");
+    let root = [format!("arn:aws:iam::{ACCOUNT}:root")];
     // IAM Roles Anywhere asks as the service; here its endpoint asks as root.
     let service = json!({
         "Effect": "Allow",
@@ -240,11 +240,11 @@ async fn prepare(aws: &Api) {
         { "Effect": "Deny", "NotAction": steps, "Resource": "*" },
         { "Effect": "Deny", "Action": "*", "NotResource": TARGET },
     ]);
-    aws.role("seb-execution", &json!([service, trusts(&[root.clone()])]), &may).await;
-    aws.role("seb-pool", &trusts(&[root.clone()]), &may).await;
+    aws.role("seb-execution", &json!([service, trusts(&root)]), &may).await;
+    aws.role("seb-pool", &trusts(&root), &may).await;
     let reads =
         json!(["dynamodb:GetItem", "dynamodb:DescribeTable", "s3:GetObject", "lambda:GetFunctionConfiguration"]);
-    aws.role("seb-reader", &trusts(&[root.clone()]), &allow(&reads)).await;
+    aws.role("seb-reader", &trusts(&root), &allow(&reads)).await;
     aws.role("seb-target", &trusts(&[session("seb-execution"), session("seb-pool")]), &allow(&json!("*"))).await;
     aws.role("other", &trusts(&["*".to_owned()]), &allow(&json!("*"))).await;
     let lambda = json!({

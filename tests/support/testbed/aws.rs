@@ -283,7 +283,7 @@ fn signed(address: &str, keys: Option<&Keys>, asked: &Asked) -> Request<Full<Byt
     let names = headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";");
     let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
     let canonical = format!("{}\n{}\n{query}\n{lines}\n{names}\n{payload}", asked.method, asked.path);
-    let (date, service) = (&time[..8], asked.service);
+    let (date, service) = (time.split('T').next().unwrap(), asked.service);
     let scope = format!("{date}/{REGION}/{service}/aws4_request");
     let hashed = hex(digest(&SHA256, canonical.as_bytes()).as_ref());
     let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{hashed}");
