@@ -110,7 +110,7 @@ advisories: ## Known vulnerabilities among the dependencies (fetches the RustSec
 	"$$(scripts/tools --path cargo-deny)/bin/cargo-deny" --locked check advisories
 
 .PHONY: testbed
-testbed: ## Build the servers of the testbed, outside the tree (10 minutes)
+testbed: ## Build the servers of the testbed, outside the tree (20 minutes)
 	@scripts/testbed
 
 .PHONY: tools
