@@ -60,10 +60,11 @@ test-integration: ## tests/*.rs: through the public API and the binaries
 			-- --skip child_ --skip measure_
 
 .PHONY: test-crosscheck
-test-crosscheck: ## The vectors, judged by other implementations (Java, Python)
-	@scripts/stage --needs bouncycastle --needs asn1tools crosscheck "the vectors, judged by other implementations" \
+test-crosscheck: ## The vectors and requests to AWS, judged by other implementations (Java, Python)
+	@scripts/stage --needs bouncycastle --needs asn1tools --needs awscli crosscheck "judged by other implementations" \
 		env SEB_BOUNCYCASTLE="$$(scripts/tools --path bouncycastle)" \
 		SEB_ASN1TOOLS="$$(scripts/tools --path asn1tools)" \
+		SEB_AWSCLI="$$(scripts/tools --path awscli)" \
 		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast $(addprefix --test ,$(crosschecks))
 
 .PHONY: test-testbed

@@ -19,4 +19,5 @@ pub mod credentials;
 pub mod endpoint;
 pub mod exchange;
 pub mod policy;
+pub mod request;
 pub mod x509;
