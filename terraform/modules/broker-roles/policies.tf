@@ -76,9 +76,9 @@ locals {
     ]
   }
 
-  # What it does not bind: AWS sees no mutation but in the subject; there is no source identity and no tag, and whoever has
-  # the token chooses the session policy, or none. So these roles have a path of their own, which the guardrails admit only
-  # if they are told to.
+  # What it does not bind: by token (`web-identity`), AWS sees no mutation but in the subject; there is no source identity and
+  # no tag, and whoever has the token chooses the session policy, or none. So these roles have a path of their own, which the
+  # guardrails admit only if they are told to.
   execution_trust_by_token = {
     Version = "2012-10-17"
     Statement = [{

@@ -6,8 +6,8 @@
 #   organizations. A call of `AssumeRoleWithWebIdentity` or by IAM Roles Anywhere has no principal that one could bind.
 # - The resource control policy: resources of the management account, service-linked roles, and services that it does not
 #   know (output `bound_by_scp_only`): IAM, EC2, Lambda, RDS, EKS and CloudFormation among them.
-# - Both: what an AWS service does by a role that was passed to it (a task, a function, a stack) counts as that role. It is
-#   denied, as everybody is; but so is nothing that a service-linked role does.
+# - Both: what an AWS service does by a role that was passed to it (a task, a function, a stack) counts as that role, and is
+#   denied as everybody is. What it does by a service-linked role is not.
 # - `sts:AssumeRoot` from the management account, the root of the management account, and the administrators named here.
 
 locals {
