@@ -17,6 +17,8 @@ mod inputs;
 mod pages;
 #[cfg(test)]
 mod render;
+#[cfg(test)]
+mod table;
 
 #[cfg(test)]
 mod tests {

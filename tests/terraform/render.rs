@@ -10,8 +10,6 @@ use serde_json::Value;
 pub const MODULES: [&str; 6] =
     ["break-glass", "broker-roles", "detection", "organization-guardrails", "permission-boundary", "trust-anchor"];
 
-pub const ACCOUNT: &str = "123456789012";
-
 /// What the policies under test are made of: every module as one would use it, and the variants that differ.
 const WORLD: &str = r#"
 locals {
