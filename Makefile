@@ -81,7 +81,7 @@ test-terraform: ## The Terraform modules: inputs, and policies against attacks (
 
 .PHONY: test-terraform-provider
 test-terraform-provider: ## The same with the AWS provider; skipped until `scripts/testbed terraform-provider-aws` built it
-	@scripts/stage --needs-command terraform --needs-built terraform-provider-aws \
+	@scripts/stage --needs-command terraform $(if $(SEB_TERRAFORM_MIRROR),,--needs-built terraform-provider-aws) \
 		terraform-provider "the Terraform modules, with the AWS provider" \
 		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast --test terraform_provider
 

@@ -1,7 +1,8 @@
 //! The Terraform modules and examples with the real AWS provider: its schema takes them, and what they plan is what they
 //! promise. No AWS is asked.
 //!
-//! `scripts/testbed terraform-provider-aws` builds the provider. Each command of Terraform loads its whole schema, which takes
+//! `scripts/testbed terraform-provider-aws` builds the provider; a machine that has it in a filesystem mirror names that by
+//! `SEB_TERRAFORM_MIRROR`. Each command of Terraform loads its whole schema, which takes
 //! seconds: so there are few, about everything at once.
 
 #[cfg(test)]
@@ -47,17 +48,22 @@ mod tests {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             copy(&root().join("terraform"), &folder.path().join("terraform"));
-            let mirror = folder.path().join("mirror");
+            let mirror = std::env::var_os("SEB_TERRAFORM_MIRROR").map(PathBuf::from);
+            let mirror = mirror.unwrap_or_else(|| Self::built(&folder.path().join("mirror")));
+            let path = mirror.display();
+            let settings =
+                format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{path}\"\n  }}\n}}\n");
+            std::fs::write(folder.path().join("terraform.rc"), settings).unwrap();
+            Self { folder }
+        }
+
+        /// Makes a mirror of the provider that `scripts/testbed` built.
+        fn built(mirror: &Path) -> PathBuf {
             let machine = if cfg!(target_arch = "aarch64") { "linux_arm64" } else { "linux_amd64" };
             let package = mirror.join("registry.terraform.io/hashicorp/aws").join(VERSION).join(machine);
             std::fs::create_dir_all(&package).unwrap();
             std::os::unix::fs::symlink(provider(), package.join(format!("terraform-provider-aws_v{VERSION}"))).unwrap();
-            let settings = format!(
-                "provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n",
-                mirror.display()
-            );
-            std::fs::write(folder.path().join("terraform.rc"), settings).unwrap();
-            Self { folder }
+            mirror.to_owned()
         }
 
         fn terraform(&self, arguments: &[&str]) -> (ExitStatus, String) {

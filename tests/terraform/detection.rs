@@ -38,7 +38,7 @@ fn is_like(pattern: &str, text: &str) -> bool {
         Some((start, rest)) => {
             assert!(!rest.starts_with('*'), "EventBridge refuses two in a row");
             text.strip_prefix(start)
-                .is_some_and(|text| (0..=text.len()).any(|at| text.is_char_boundary(at) && is_like(rest, &text[at..])))
+                .is_some_and(|text| (0..=text.len()).any(|at| text.get(at..).is_some_and(|text| is_like(rest, text))))
         }
     }
 }
