@@ -113,6 +113,7 @@ impl Case {
                     fields,
                     observed_at: self.now,
                 },
+                dry_run: None,
             },
             ceilings: Arc::clone(&self.ceilings),
         }

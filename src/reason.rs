@@ -394,6 +394,13 @@ reasons! {
     DriftField "drift_field" Authorization Agent Never
         "A field that the admission depended on was changed since."
         "Propose again from the object as it is now.";
+    // -- authorization: the dry run that the contract asks for
+    DryRunUnknown "dry_run_unknown" Authorization Operator Later
+        "The contract asks for a dry run, and the target made none, or none that is recent."
+        "Set `dry_run` at the target, and check the connection to it; not every call can be tried without effect.";
+    DryRunRefused "dry_run_refused" Authorization Agent Never
+        "The contract asks for a dry run, and the target would refuse the call."
+        "Propose what the target takes: the detail has its answer.";
 }
 
 /// What anyone is told who has not shown an authentic certificate, whatever the exact reason was.

@@ -200,6 +200,8 @@ fn what_breaks_the_structure_is_refused_by_reader_and_schema() {
         (sandbox, "/steps/0/name", Some(json!("a".repeat(33))), "`/steps/0/name`"),
         (sandbox, "/steps/0/after", Some(Value::Null), "`/steps/0/after`: invalid type"),
         (sandbox, "/steps/0/compensation", Some(Value::Null), "`/steps/0/compensation`: invalid type"),
+        (sandbox, "/steps/0/dry_run", Some(json!(false)), "`/steps/0/dry_run`: must be `true`: leave it out instead"),
+        (sandbox, "/steps/0/dry_run", Some(json!("yes")), "`/steps/0/dry_run`: invalid type"),
         (sandbox, "/steps/0/when", Some(json!(1)), "unknown field"),
         (steps, "/steps/1/after/outcome", Some(json!("unknown")), "`/steps/1/after/outcome`: unknown variant"),
         (steps, "/steps/1/after/x", Some(json!(1)), "unknown field"),

@@ -63,7 +63,7 @@ pub struct Parts<S> {
     pub clock: Clock,
     /// What is measured.
     pub metrics: BrokerMetrics,
-    /// How many executions may run at a time; more are refused as [`Refused::Busy`].
+    /// How many executions and checks may run at a time; more are refused as [`Refused::Busy`].
     pub concurrency: usize,
 }
 
@@ -394,8 +394,7 @@ impl<S: Store> Broker<S> {
 
     /// The first of several equal requests that run at the same time.
     async fn first(self: Arc<Self>, authentic: Authentic, presented: Presented, peer: Peer) -> Result<Answer, Refused> {
-        let busy = || Refused::Busy(self.parts.concurrency);
-        let _room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| busy())?;
+        let _room = self.room()?;
         let certificate = authentic.certified.parts().digest;
         let use_key = UseKey::from(presented.request.idempotency_key.clone());
         let mut usage = self.usage(&authentic, &peer).await;
@@ -410,8 +409,8 @@ impl<S: Store> Broker<S> {
         // Others may consume a use between observing and claiming; each of them makes progress, so few rounds suffice.
         for _ in 0..ROUNDS {
             let begun = self.parts.clock.monotonic_us();
-            let observing = self.observe(&authentic, &presented.request, peer.clone(), usage);
-            let facts = self.phase(Phase::Facts, observing).await;
+            let gathering = self.facts(&authentic, &presented.request, &peer, usage);
+            let (facts, _) = self.phase(Phase::Facts, gathering).await;
             // The record says that the certificate was verified at the time of its facts; so it has to be.
             if facts.observed.now.seconds() != authentic.at.seconds()
                 && let Err(denial) = self.verify(&presented, &authentic.trusted, facts.observed.now)
@@ -426,7 +425,7 @@ impl<S: Store> Broker<S> {
                 None => usage = self.usage(&authentic, &peer).await,
             }
         }
-        Err(busy())
+        Err(Refused::Busy(self.parts.concurrency))
     }
 }
 

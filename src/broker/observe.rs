@@ -46,6 +46,7 @@ impl<S: Store> Broker<S> {
             rates: usage.map(|usage| usage.rates),
             boundary: None,
             live,
+            dry_run: None,
         };
         Facts {
             certified,

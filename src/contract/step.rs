@@ -21,6 +21,7 @@ pub struct Step {
     name: StepName,
     mutation: Mutation,
     baseline: Baseline,
+    dry_run: bool,
     after: Option<After>,
     compensation: Option<StepName>,
 }
@@ -113,7 +114,15 @@ pub enum StepOutcome {
 impl Step {
     /// A step without condition or compensation.
     pub const fn new(name: StepName, mutation: Mutation, baseline: Baseline) -> Self {
-        Self { name, mutation, baseline, after: None, compensation: None }
+        Self { name, mutation, baseline, dry_run: false, after: None, compensation: None }
+    }
+
+    /// The same step, to be performed only if the target would take it: the broker has it tried without effect before it
+    /// decides.
+    #[must_use]
+    pub const fn after_dry_run(mut self) -> Self {
+        self.dry_run = true;
+        self
     }
 
     /// The same step, to be performed only on this condition.
@@ -145,6 +154,11 @@ impl Step {
         &self.baseline
     }
 
+    /// Whether the target must have taken a dry run of it.
+    pub const fn needs_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
     /// The condition on an earlier step, if there is one.
     pub const fn condition(&self) -> Option<&After> {
         self.after.as_ref()
@@ -162,12 +176,13 @@ impl Step {
             ("mutation", self.mutation.to_json()),
             ("baseline", self.baseline.to_json()),
         ];
+        let dry_run = self.dry_run.then_some(("dry_run", true.into()));
         let after = self.after.iter().map(|after| {
             let after = [("step", Json::string(&after.step)), ("outcome", Json::string(after.outcome))];
             ("after", Json::object(after))
         });
         let compensation = self.compensation.iter().map(|name| ("compensation", Json::string(name)));
-        Json::object(always.into_iter().chain(after).chain(compensation))
+        Json::object(always.into_iter().chain(dry_run).chain(after).chain(compensation))
     }
 }
 

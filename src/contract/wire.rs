@@ -74,6 +74,10 @@ struct StepWire {
     /// What must be true of the object before.
     #[serde(deserialize_with = "tagged")]
     baseline: BaselineWire,
+    /// Whether the target must take a dry run of it before the decision: `true`, or left out.
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "bool", extend("const" = true))]
+    dry_run: Option<bool>,
     /// A condition on an earlier step.
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "After")]
@@ -323,6 +327,11 @@ fn steps(wire: Vec<StepWire>, kind: TargetKind, octets: usize) -> Result<Vec<Ste
         let mutation = mutation(wire.mutation, kind, octets).map_err(|fault| at(fault, "mutation"))?;
         let baseline = baseline(wire.baseline, &mutation, kind).map_err(|fault| at(fault, "baseline"))?;
         let mut step = Step::new(wire.name, mutation, baseline);
+        match wire.dry_run {
+            None => {}
+            Some(true) => step = step.after_dry_run(),
+            Some(false) => return Err(at(Fault::schema("must be `true`: leave it out instead"), "dry_run")),
+        }
         if let Some(after) = wire.after {
             step = step.after(after);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::certified::Certified;
-use super::facts::{BoundaryStatus, Facts, LiveState, RateCount};
+use super::facts::{BoundaryStatus, DryRun, Facts, LiveState, RateCount};
 use super::permit::{MutationId, Permit, Terms};
 use super::{Decision, Denials};
 use crate::ceiling::{BoundaryMode, Rate};
@@ -18,6 +18,21 @@ use crate::timestamp::Timestamp;
 /// missed is left out (the target's rules without a target, parameters and drift without a step, ...). So a further
 /// fault never takes a denial away except where it takes away what that denial was about, and never allows.
 pub fn evaluate(facts: &Facts) -> Decision {
+    match decide(facts, facts.observed.dry_run.as_ref()) {
+        Ok(terms) => Decision::Allow(Permit::new(terms)),
+        Err(denials) => Decision::Deny(denials),
+    }
+}
+
+/// What a target has to try without effect before the decision: the call, where the contract asks for that and nothing
+/// else is against it. Permits nothing.
+pub fn to_try(facts: &Facts) -> Option<Terms> {
+    let step = facts.certified.contract().ok()?.step(facts.request.step.as_ref()).ok()?;
+    let accepted = DryRun::Accepted { observed_at: facts.observed.now };
+    step.needs_dry_run().then(|| decide(facts, Some(&accepted)).ok())?
+}
+
+fn decide(facts: &Facts, dry_run: Option<&DryRun>) -> Result<Terms, Denials> {
     let mut denials = facts.certified.targeting(&facts.peer, &facts.broker);
     certificate_time(facts, &mut denials);
     clock(facts, &mut denials);
@@ -36,13 +51,13 @@ pub fn evaluate(facts: &Facts) -> Decision {
         limits(facts, contract, &mut denials);
     }
     let ordinal = uses(facts, contract, &mut denials);
-    let call = contract.and_then(|contract| plan(facts, contract, &mut denials));
+    let call = contract.and_then(|contract| plan(facts, contract, dry_run, &mut denials));
     match (contract, call, ordinal) {
         (Some(contract), Some(call), Some(ordinal)) if denials.is_empty() => {
-            Decision::Allow(Permit::new(terms(facts, contract, call, ordinal, warnings)))
+            Ok(terms(facts, contract, call, ordinal, warnings))
         }
         // One of the three is missing only with a denial; were it ever without, that must not allow either.
-        _ => Decision::Deny(Denials::new(denials).unwrap_or_else(Denials::undecided)),
+        _ => Err(Denials::new(denials).unwrap_or_else(Denials::undecided)),
     }
 }
 
@@ -234,7 +249,7 @@ fn uses(facts: &Facts, contract: Option<&Contract>, denials: &mut Vec<Denial>) -
 }
 
 /// The exact call, held against the broker's ceilings and the live state.
-fn plan(facts: &Facts, contract: &Contract, denials: &mut Vec<Denial>) -> Option<Call> {
+fn plan(facts: &Facts, contract: &Contract, dry_run: Option<&DryRun>, denials: &mut Vec<Denial>) -> Option<Call> {
     let name = contract.target_name();
     let target = match facts.ceilings.target(contract.target_kind(), name) {
         Ok(target) => {
@@ -258,6 +273,9 @@ fn plan(facts: &Facts, contract: &Contract, denials: &mut Vec<Denial>) -> Option
         }
     };
     drift(facts, step, denials);
+    if step.needs_dry_run() {
+        denials.extend(tried(facts, dry_run));
+    }
     let call = match step.call(contract.target(), &facts.request.choice) {
         Ok(call) => Some(call),
         Err(found) => {
@@ -285,13 +303,8 @@ fn drift(facts: &Facts, step: &Step, denials: &mut Vec<Denial>) {
             (Some((identity, version, fields)), *observed_at)
         }
     };
-    let (now, max) = (facts.observed.now, facts.ceilings.knowledge().max_state_age_ms);
-    match now.millis().checked_sub(observed_at.millis()) {
-        Some(age) if age <= u64::from(max) => {}
-        Some(age) => {
-            deny(Reason::LiveStateStale, format!("the object was read {age} ms ago; at most {max} is allowed"))
-        }
-        None => deny(Reason::LiveStateStale, format!("the object was read at {observed_at}, which is after {now}")),
+    if let Some(age) = age(facts, "the object was read", observed_at) {
+        deny(Reason::LiveStateStale, age);
     }
     let (identity, version, fields) = match (step.baseline(), present) {
         (Baseline::Absent, None) => return,
@@ -335,6 +348,27 @@ fn drift(facts: &Facts, step: &Step, denials: &mut Vec<Denial>) {
                 }
             }
         }
+    }
+}
+
+/// What a dry run says against the call.
+fn tried(facts: &Facts, dry_run: Option<&DryRun>) -> Option<Denial> {
+    let unknown = |detail: &str| Some(Denial::new(Reason::DryRunUnknown, detail));
+    match dry_run {
+        Some(DryRun::Accepted { observed_at }) => unknown(&age(facts, "the target said so", *observed_at)?),
+        Some(DryRun::Refused { detail }) => Some(Denial::new(Reason::DryRunRefused, detail.as_str())),
+        Some(DryRun::Unknown { detail }) => unknown(detail),
+        None => unknown("the target was not asked"),
+    }
+}
+
+/// Why what was seen at this time counts no more, if it does not.
+fn age(facts: &Facts, what: &str, observed_at: Timestamp) -> Option<String> {
+    let (now, max) = (facts.observed.now, facts.ceilings.knowledge().max_state_age_ms);
+    match now.millis().checked_sub(observed_at.millis()) {
+        Some(age) if age <= u64::from(max) => None,
+        Some(age) => Some(format!("{what} {age} ms ago; at most {max} is allowed")),
+        None => Some(format!("{what} at {observed_at}, which is after {now}")),
     }
 }
 

@@ -81,6 +81,8 @@ pub struct Observed {
     pub boundary: Option<Boundary>,
     /// The object that the call is about, as it is now.
     pub live: LiveState,
+    /// What the target said when it tried the call without effect; `None` where it was not asked.
+    pub dry_run: Option<DryRun>,
 }
 
 /// An epoch statement, and how fresh it is.
@@ -171,6 +173,27 @@ pub enum LiveState {
         fields: BTreeMap<Pointer, Option<Json>>,
         /// When it was seen, by the broker's clock.
         observed_at: Timestamp,
+    },
+}
+
+/// What a target said when it tried a call without effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "lowercase", deny_unknown_fields)]
+pub enum DryRun {
+    /// It would take it.
+    Accepted {
+        /// When it said so, by the broker's clock.
+        observed_at: Timestamp,
+    },
+    /// It would refuse it.
+    Refused {
+        /// Why, in the target's own words.
+        detail: String,
+    },
+    /// Nobody knows.
+    Unknown {
+        /// Why not.
+        detail: String,
     },
 }
 

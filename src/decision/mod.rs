@@ -17,10 +17,10 @@ mod permit;
 mod recorded;
 
 pub use certified::{Certified, CertifiedParts};
-pub use evaluate::{authorization, evaluate};
+pub use evaluate::{authorization, evaluate, to_try};
 pub use facts::{
-    Boundary, BoundaryStatus, EpochKnowledge, Facts, IdempotencyKey, InvalidIdempotencyKey, LiveState, Observed, Peer,
-    RateCount, Rates, Request, Uses,
+    Boundary, BoundaryStatus, DryRun, EpochKnowledge, Facts, IdempotencyKey, InvalidIdempotencyKey, LiveState,
+    Observed, Peer, RateCount, Rates, Request, Uses,
 };
 pub use permit::{InvalidMutationId, MutationId, Permit, PermittedCall, Terms};
 pub use recorded::{Artefacts, RecordedFacts, RestoreError};

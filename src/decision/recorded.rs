@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::certified::Certified;
 use super::facts::{
-    Boundary, BoundaryStatus, EpochKnowledge, Facts, IdempotencyKey, LiveState, Observed, Peer, RateCount, Rates,
-    Request, Uses,
+    Boundary, BoundaryStatus, DryRun, EpochKnowledge, Facts, IdempotencyKey, LiveState, Observed, Peer, RateCount,
+    Rates, Request, Uses,
 };
 use crate::ceiling::Ceilings;
 use crate::contract::{Choice, Json, Pointer, StepName, Version, decode};
@@ -103,6 +103,8 @@ struct RecordedObserved {
     #[serde(default, deserialize_with = "present")]
     boundary: Option<Boundary>,
     live: RecordedLive,
+    #[serde(default, deserialize_with = "present")]
+    dry_run: Option<DryRun>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -255,7 +257,7 @@ impl RecordedFacts {
             }
         }
         let RecordedRequest { step, values, body: _, idempotency_key, expected_contract } = self.request;
-        let RecordedObserved { now, clock_stepped, epoch, uses, rates, boundary, live } = self.observed;
+        let RecordedObserved { now, clock_stepped, epoch, uses, rates, boundary, live, dry_run } = self.observed;
         let epoch = epoch.zip(statement).map(|(epoch, statement)| EpochKnowledge {
             statement,
             age_ms: epoch.age_ms,
@@ -266,7 +268,7 @@ impl RecordedFacts {
             peer: Peer { id: self.peer.id.0, key: self.peer.key },
             broker: self.broker.0,
             request: Request { step, choice: Choice { values, body }, idempotency_key, expected_contract },
-            observed: Observed { now, clock_stepped, epoch, uses, rates, boundary, live: live.restore() },
+            observed: Observed { now, clock_stepped, epoch, uses, rates, boundary, live: live.restore(), dry_run },
             ceilings,
         })
     }
@@ -317,6 +319,7 @@ impl RecordedObserved {
             rates: observed.rates,
             boundary: observed.boundary,
             live: RecordedLive::of(&observed.live),
+            dry_run: observed.dry_run.clone(),
         }
     }
 
@@ -350,7 +353,19 @@ impl RecordedObserved {
                 }),
             ),
             ("live", Some(self.live.to_json())),
+            ("dry_run", self.dry_run.as_ref().map(DryRun::to_json)),
         ])
+    }
+}
+
+impl DryRun {
+    fn to_json(&self) -> Json {
+        let (answer, name, text) = match self {
+            Self::Accepted { observed_at } => ("accepted", "observed_at", Json::string(observed_at)),
+            Self::Refused { detail } => ("refused", "detail", Json::from(detail.as_str())),
+            Self::Unknown { detail } => ("unknown", "detail", Json::from(detail.as_str())),
+        };
+        Json::object([("answer", Json::from(answer)), (name, text)])
     }
 }
 

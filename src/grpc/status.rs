@@ -149,7 +149,8 @@ pub const fn grpc_code(reason: Reason) -> Code {
         | Reason::BoundaryStale
         | Reason::BoundaryBroken
         | Reason::LiveStateUnknown
-        | Reason::LiveStateStale => Code::Unavailable,
+        | Reason::LiveStateStale
+        | Reason::DryRunUnknown => Code::Unavailable,
         _ => Code::FailedPrecondition,
     }
 }

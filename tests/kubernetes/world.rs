@@ -149,6 +149,7 @@ pub fn permit(ask: &Ask) -> Permit {
             rates: Some(Rates { agent: rate, authority: rate }),
             boundary: Some(Boundary { status: BoundaryStatus::Proven, age_seconds: 0 }),
             live: LiveState::Deferred,
+            dry_run: None,
         },
         ceilings: Arc::new(ceilings()),
     };

@@ -128,6 +128,7 @@ impl World {
                     fields: [("/replicas".parse().unwrap(), Some(integer(live)))].into(),
                     observed_at: now,
                 },
+                dry_run: None,
             },
             ceilings: Arc::clone(&self.ceilings),
         };

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::world::{World, at, id, pointer};
 use crate::contract::{Json, TargetKind};
-use crate::decision::{BoundaryStatus, LiveState};
+use crate::decision::{BoundaryStatus, Decision, DryRun, LiveState, evaluate, to_try};
 use crate::digest::Digest;
 use crate::reason::{Reason, Verdict};
 use Need::{Call, Contract, Covers, Epoch, Live, Object, Rates, Resource, Step, Target, Uses, Verb};
@@ -242,6 +242,15 @@ faults! {
         |w| present(w, |_, version| *version = "43".to_owned());
     "another value" DriftField writes ["baseline"] reads ["live"] needs [Step, Object] removes [],
         |w| fields(w, Some(Some(Json::from(4))));
+    "no dry run" DryRunUnknown writes ["dry run"] reads [] needs [Step] removes [], |w| w.asked = Some(None);
+    "no answer to a dry run" DryRunUnknown writes ["dry run"] reads [] needs [Step] removes [],
+        |w| w.asked = Some(Some(DryRun::Unknown { detail: "no answer".to_owned() }));
+    "a dry run refused" DryRunRefused writes ["dry run"] reads [] needs [Step] removes [],
+        |w| w.asked = Some(Some(DryRun::Refused { detail: "quota".to_owned() }));
+    "a dry run long ago" DryRunUnknown writes ["dry run"] reads [] needs [Step] removes [],
+        |w| w.asked = Some(Some(DryRun::Accepted { observed_at: at("2026-11-24T09:29:58.999Z") }));
+    "a dry run in the future" DryRunUnknown writes ["dry run"] reads [] needs [Step] removes [],
+        |w| w.asked = Some(Some(DryRun::Accepted { observed_at: at("2026-11-24T09:30:00.001Z") }));
     "field gone" DriftField writes ["baseline"] reads ["live"] needs [Step, Object] removes [],
         |w| fields(w, Some(None));
 }
@@ -300,6 +309,28 @@ fn i9_each_single_fault_denies_with_exactly_its_reason() {
     for fault in FAULTS {
         check(&[fault]);
     }
+}
+
+#[test]
+fn what_is_tried_is_what_would_be_allowed_but_for_the_dry_run() {
+    let mut tried = 0;
+    for (name, mut world) in worlds() {
+        let asked = world.asked.clone();
+        assert_eq!(to_try(&World { asked: None, ..world.clone() }.facts()), None, "{name}: nobody asks for it");
+        world.asked = Some(Some(DryRun::Accepted { observed_at: world.now }));
+        let allowed = match evaluate(&world.facts()) {
+            Decision::Allow(permit) => Some(permit.terms().clone()),
+            Decision::Deny(_) => None,
+        };
+        tried += usize::from(allowed.is_some());
+        for answer in [None, Some(DryRun::Refused { detail: String::new() })].into_iter().chain(asked) {
+            world.asked = Some(answer);
+            assert_eq!(to_try(&world.facts()), allowed, "{name}");
+            assert!(!matches!(evaluate(&world.facts()), Decision::Allow(_)), "{name}: it permits nothing");
+        }
+    }
+    // The base, and each fault of a dry run.
+    assert_eq!(tried, 6);
 }
 
 #[test]

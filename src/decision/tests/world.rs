@@ -9,8 +9,8 @@ use spiffe::SpiffeId;
 use crate::ceiling::{AuthorityCeiling, Ceilings, CeilingsFile, ParameterCeiling, Rate, Rule, TargetCeiling};
 use crate::contract::{Contract, Json, Pointer, TargetKind};
 use crate::decision::{
-    Boundary, BoundaryStatus, Certified, CertifiedParts, Decision, EpochKnowledge, Facts, LiveState, Observed, Peer,
-    RateCount, Rates, Request, Uses, evaluate,
+    Boundary, BoundaryStatus, Certified, CertifiedParts, Decision, DryRun, EpochKnowledge, Facts, LiveState, Observed,
+    Peer, RateCount, Rates, Request, Uses, evaluate,
 };
 use crate::digest::Digest;
 use crate::epoch::{EpochParts, EpochStatement, Revoked};
@@ -61,6 +61,8 @@ pub(super) struct World {
     pub(super) rates: Option<Rates>,
     pub(super) boundary: Option<Boundary>,
     pub(super) live: LiveState,
+    /// What came of the dry run that the contract asks for; `None` where it asks for none.
+    pub(super) asked: Option<Option<DryRun>>,
 }
 
 impl World {
@@ -147,6 +149,7 @@ impl World {
                 fields: BTreeMap::new(),
                 observed_at: at("2026-11-24T09:29:59.900Z"),
             },
+            asked: None,
         }
     }
 
@@ -172,7 +175,13 @@ impl World {
             let bounds = json!({"type": "integer", "minimum": 3, "maximum": 50});
             mutation["parameters"] = json!([{"pointer": "/replicas", "required": true, "bounds": bounds}]);
         }
-        let step = |name: &str| json!({"name": name, "mutation": mutation, "baseline": self.baseline});
+        let step = |name: &str| {
+            let mut step = json!({"name": name, "mutation": mutation, "baseline": self.baseline});
+            if self.asked.is_some() {
+                step["dry_run"] = json!(true);
+            }
+            step
+        };
         let steps = if self.two_steps { vec![step("scale"), step("again")] } else { vec![step("scale")] };
         let text = json!({
             "schema": "seb.dev/contract/v1",
@@ -222,6 +231,7 @@ impl World {
                 rates: self.rates,
                 boundary: self.boundary,
                 live: self.live.clone(),
+                dry_run: self.asked.clone().flatten(),
             },
             ceilings: Arc::new(Ceilings::new(self.ceilings.clone()).unwrap()),
         }

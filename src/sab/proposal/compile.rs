@@ -171,8 +171,9 @@ fn baseline(
 impl ProposedStep {
     fn to_json(&self, baseline: Json) -> Json {
         let always = [("name", Json::string(&self.name)), ("mutation", self.mutation.clone()), ("baseline", baseline)];
+        let dry_run = self.dry_run.then_some(("dry_run", true.into()));
         let after = self.after.iter().map(|after| ("after", after.clone()));
         let compensation = self.compensation.iter().map(|name| ("compensation", Json::string(name)));
-        Json::object(always.into_iter().chain(after).chain(compensation))
+        Json::object(always.into_iter().chain(dry_run).chain(after).chain(compensation))
     }
 }

@@ -49,6 +49,7 @@ struct ProposedStep {
     /// As in a contract.
     mutation: Json,
     wish: BaselineWish,
+    dry_run: bool,
     after: Option<Json>,
     compensation: Option<StepName>,
 }
@@ -249,6 +250,8 @@ struct StepWire {
     change: Option<Change>,
     #[serde(default, deserialize_with = "present")]
     baseline: Option<BaselineWire>,
+    #[serde(default)]
+    dry_run: bool,
     #[serde(default, deserialize_with = "present")]
     after: Option<Json>,
     #[serde(default, deserialize_with = "present")]
@@ -349,7 +352,8 @@ fn steps(wire: Vec<StepWire>) -> Result<Vec<ProposedStep>, InvalidProposal> {
             }
         };
         let mutation = with_defaults(mutation);
-        Ok(ProposedStep { name, mutation, wish, after: step.after, compensation: step.compensation })
+        let StepWire { dry_run, after, compensation, .. } = step;
+        Ok(ProposedStep { name, mutation, wish, dry_run, after, compensation })
     };
     wire.into_iter().enumerate().map(step).collect()
 }
