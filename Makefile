@@ -26,7 +26,7 @@ integrations := $(filter-out $(crosschecks) $(testbeds) $(terraforms),$(tests))
 # A test called `child_...` is a process that another test starts, and one called `measure_...` only measures.
 
 # Quick ones first.
-STAGES := lint unit integration terraform $(if $(crosschecks),crosscheck) testbed terraform-provider fuzz
+STAGES := lint unit integration terraform checkov $(if $(crosschecks),crosscheck) testbed terraform-provider fuzz
 
 .PHONY: help
 help: ## List the targets
@@ -78,6 +78,10 @@ test-testbed: ## On real SPIRE and Kubernetes servers, fresh for each test; skip
 test-terraform: ## The Terraform modules: inputs, and policies against attacks (needs Terraform)
 	@scripts/stage --needs-command terraform terraform "the Terraform modules: inputs, and policies against attacks" \
 		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast --test terraform
+
+.PHONY: test-checkov
+test-checkov: ## What a linter says of the Terraform modules; findings are answered in place
+	@scripts/stage --needs checkov checkov "what a linter says of the Terraform modules" scripts/checkov
 
 .PHONY: test-terraform-provider
 test-terraform-provider: ## The same with the AWS provider; skipped until `scripts/testbed terraform-provider-aws` built it

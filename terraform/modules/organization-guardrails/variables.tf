@@ -65,7 +65,7 @@ variable "administrator_role_arns" {
 
 variable "trust_anchor_arns" {
   type        = set(string)
-  description = "The trust anchors that lead to bootstrap roles: no other does."
+  description = "The trust anchors that lead to bootstrap roles: no other does. Left out, the resource control policy lets none in."
   default     = []
 
   validation {
