@@ -16,15 +16,17 @@ TARGETS ?=
 # Tests against other implementations have a stage of their own: tests/crosscheck*.rs.
 tests := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(foreach main,$(wildcard tests/*/main.rs),$(notdir $(main:/main.rs=))))
 crosschecks := $(filter crosscheck%,$(tests))
+# So have those of the Terraform modules: without their provider, and with it.
+terraforms := $(filter terraform%,$(tests))
 # Tests on the real servers have one, too: those that mount the testbed.
 mounting := $(shell grep -ls 'support/testbed/mod.rs"\]' tests/*.rs tests/*/main.rs)
 testbeds := $(sort $(basename $(notdir $(mounting:/main.rs=))))
-integrations := $(filter-out $(crosschecks) $(testbeds),$(tests))
+integrations := $(filter-out $(crosschecks) $(testbeds) $(terraforms),$(tests))
 
 # A test called `child_...` is a process that another test starts, and one called `measure_...` only measures.
 
 # Quick ones first.
-STAGES := lint unit integration $(if $(crosschecks),crosscheck) testbed fuzz
+STAGES := lint unit integration terraform checkov $(if $(crosschecks),crosscheck) testbed fuzz
 
 .PHONY: help
 help: ## List the targets
@@ -72,6 +74,21 @@ test-testbed: ## On real SPIRE and Kubernetes servers, fresh for each test; skip
 	@scripts/stage --needs-testbed testbed "on real SPIRE and Kubernetes servers" \
 		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast $(addprefix --test ,$(testbeds)) \
 			-- --skip child_ --skip measure_
+
+.PHONY: test-terraform
+test-terraform: ## The Terraform modules: inputs, and policies against attacks (needs Terraform)
+	@scripts/stage --needs-command terraform terraform "the Terraform modules: inputs, and policies against attacks" \
+		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast --test terraform
+
+.PHONY: test-checkov
+test-checkov: ## What a linter says of the Terraform modules; findings are answered in place
+	@scripts/stage --needs checkov checkov "what a linter says of the Terraform modules" scripts/checkov
+
+.PHONY: test-terraform-provider
+test-terraform-provider: ## The same with the AWS provider; skipped until `scripts/testbed terraform-provider-aws` built it
+	@scripts/stage --needs-command terraform $(if $(SEB_TERRAFORM_MIRROR),,--needs-built terraform-provider-aws) \
+		terraform-provider "the Terraform modules, with the AWS provider" \
+		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast --test terraform_provider
 
 .PHONY: test-fuzz
 test-fuzz: ## Every fuzz target for TEST_FUZZ_SECONDS (5)

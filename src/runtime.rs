@@ -32,8 +32,9 @@ use crate::target::sandbox::Sandbox;
 use crate::telemetry::{BrokerMetrics, Causes, GrpcMetrics, Health, Registry, Shown, log};
 use crate::{grpc, http, reconcile};
 
-/// How long executions that run may take to end once nobody is served any more. Each is bounded by its own deadline.
-const LAST_EXECUTIONS: Duration = Duration::from_secs(70);
+/// How long executions that run may take to end once nobody is served any more. Each is bounded by its own deadline, and by
+/// what is gathered before its decision: two reads and a dry run at most.
+const LAST_EXECUTIONS: Duration = Duration::from_secs(90);
 
 /// The services that the broker offers, for reflection.
 const SERVICES: &[&str] = &["seb.v1.ExecutionService", "seb.v1.RecordService"];

@@ -1,20 +1,24 @@
 //! Whether an execution would be allowed, and whether the target would take it; nothing is consumed or recorded.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::run::MINT_TIMEOUT;
 use super::{Authentic, Broker, Checked, Presented, Refused};
-use crate::decision::{Decision, DryRun, Facts, Observed, Peer, Request, Terms, evaluate, to_try};
+use crate::decision::{Decision, DryRun, Facts, MutationId, Observed, Peer, Request, Terms, evaluate, to_try};
 use crate::identity::{ExecutionIdentity, Form};
 use crate::reason::Denial;
 use crate::store::{Store, Usage};
 use crate::target::{Rehearsed, Target};
+use crate::timestamp::Timestamp;
 
-/// The life of an identity that rehearses, in seconds: the call is made at once.
-const REHEARSAL_SECONDS: u64 = 10;
+/// How long a rehearsal may take, minting included; and the life of the identity that makes it.
+const REHEARSAL: Duration = Duration::from_secs(8);
+
+/// The most rehearsals at a time.
+const MAX_REHEARSALS: usize = 16;
 
 impl<S: Store> Broker<S> {
     /// Everything that [`Self::execute`] does before it consumes the use; and a rehearsal at the target of what would be
@@ -27,11 +31,11 @@ impl<S: Store> Broker<S> {
         let authentic = authentic.map_err(|denial| Refused::denied(denial, None))?;
         let _room = self.room()?;
         let usage = self.usage(&authentic, &peer).await;
-        let (facts, rehearsed) = self.facts(&authentic, &presented.request, &peer, usage).await;
+        let (facts, tried) = self.facts(&authentic, &presented.request, &peer, usage, None).await;
         let decision = evaluate(&facts);
         let rehearsed = match &decision {
-            Decision::Allow(permit) if rehearsed.is_none() => self.rehearsed(permit.terms()).await,
-            Decision::Allow(_) | Decision::Deny(_) => rehearsed,
+            Decision::Allow(permit) if tried.is_none() => self.rehearsed(permit.terms()).await,
+            Decision::Allow(_) | Decision::Deny(_) => tried.map(|tried| tried.rehearsed),
         };
         let call = facts
             .certified
@@ -41,25 +45,37 @@ impl<S: Store> Broker<S> {
         Ok(Checked { denials: decision.denials().to_vec(), call, rehearsed })
     }
 
-    /// The facts of a decision, with what was used up just now. Where the contract asks for a dry run and nothing else is
-    /// against the call, the target tries it; since that takes its time, everything else is then looked at again.
+    /// The facts of a decision. Where the contract asks for a dry run and nothing else is against the call, the target tries
+    /// it, unless it was tried already; since that takes its time, everything else is then looked at again.
     pub(super) async fn facts(
         &self,
         authentic: &Authentic,
         request: &Request,
         peer: &Peer,
         usage: Option<Usage>,
-    ) -> (Facts, Option<Rehearsed>) {
+        tried: Option<Tried>,
+    ) -> (Facts, Option<Tried>) {
+        let with = |facts: Facts, tried: &Option<Tried>| {
+            let dry_run = tried.as_ref().map(Tried::fact);
+            Facts { observed: Observed { dry_run, ..facts.observed }, ..facts }
+        };
         let facts = self.observe(authentic, request, peer.clone(), usage).await;
+        if tried.is_some() {
+            return (with(facts, &tried), tried);
+        }
         let Some(terms) = to_try(&facts) else { return (facts, None) };
-        let rehearsed = match self.rehearsal(&terms) {
-            Ok((driver, form)) => self.rehearse(driver, &terms, form).await,
+        let tried = Some(self.tried(&terms).await);
+        let usage = self.usage(authentic, peer).await;
+        (with(self.observe(authentic, request, peer.clone(), usage).await, &tried), tried)
+    }
+
+    async fn tried(&self, terms: &Terms) -> Tried {
+        let at = self.now();
+        let rehearsed = match self.rehearsal(terms) {
+            Ok((driver, form)) => return self.rehearse(driver, terms, form).await,
             Err(detail) => Rehearsed::Unavailable { detail },
         };
-        let dry_run = Some(self.dry_run(&rehearsed));
-        let facts = self.observe(authentic, request, peer.clone(), usage).await;
-        let observed = Observed { dry_run, ..facts.observed };
-        (Facts { observed, ..facts }, Some(rehearsed))
+        Tried { rehearsed, at }
     }
 
     /// Room for one more execution or check, for as long as it is held.
@@ -70,21 +86,10 @@ impl<S: Store> Broker<S> {
         Arc::clone(&self.room).try_acquire_owned().map_err(|_| Refused::Busy(self.parts.concurrency))
     }
 
-    fn dry_run(&self, rehearsed: &Rehearsed) -> DryRun {
-        let bounded = |detail: String| detail.chars().take(Denial::MAX_DETAIL).collect();
-        match rehearsed {
-            Rehearsed::Accepted => DryRun::Accepted { observed_at: self.now() },
-            Rehearsed::Refused { reason, detail } => {
-                DryRun::Refused { detail: bounded(format!("{}: {detail}", reason.as_str())) }
-            }
-            Rehearsed::Unavailable { detail } => DryRun::Unknown { detail: bounded(detail.clone()) },
-        }
-    }
-
     /// What the target says of a call of these terms; none if it is not asked.
     async fn rehearsed(&self, terms: &Terms) -> Option<Rehearsed> {
         let (driver, form) = self.rehearsal(terms).ok()?;
-        Some(self.rehearse(driver, terms, form).await)
+        Some(self.rehearse(driver, terms, form).await.rehearsed)
     }
 
     /// What a call of these terms is rehearsed by; or why it is not.
@@ -97,18 +102,91 @@ impl<S: Store> Broker<S> {
         Ok((target.driver.as_ref(), form))
     }
 
-    async fn rehearse(&self, driver: &dyn Target, terms: &Terms, form: Form) -> Rehearsed {
-        match self.rehearser(terms, form).await {
-            Ok(identity) => driver.rehearse(terms, identity).await,
-            Err(detail) => Rehearsed::Unavailable { detail: format!("no identity to rehearse by: {detail}") },
-        }
+    /// One at a time for each mutation, and [`MAX_REHEARSALS`] of all: they use up nothing that would bound them.
+    async fn rehearse(&self, driver: &dyn Target, terms: &Terms, form: Form) -> Tried {
+        let mut at = self.now();
+        let tried = async {
+            let _turn = Turn::take(&self.rehearsing, terms.mutation_id())?;
+            let identity = self.rehearser(terms, form).await;
+            let identity = identity.map_err(|detail| format!("no identity to rehearse by: {detail}"))?;
+            // What the target says holds for a moment after this, and not after its answer.
+            at = self.now();
+            Ok(driver.rehearse(terms, identity).await)
+        };
+        let late = || Err("the target did not answer in time".to_owned());
+        let rehearsed = tokio::time::timeout(REHEARSAL, tried).await.unwrap_or_else(|_| late());
+        Tried { rehearsed: rehearsed.unwrap_or_else(|detail| Rehearsed::Unavailable { detail }), at }
     }
 
     async fn rehearser(&self, terms: &Terms, form: Form) -> Result<ExecutionIdentity, String> {
         let now = self.now();
-        let end = now.saturating_add(Duration::from_secs(REHEARSAL_SECONDS)).min(terms.deadline());
+        let end = now.saturating_add(REHEARSAL).min(terms.deadline());
         let plan = self.parts.issuer.plan(terms.mutation_id(), form, now, end).map_err(|error| error.to_string())?;
-        let minted = tokio::time::timeout(MINT_TIMEOUT, self.parts.issuer.mint(plan)).await;
-        minted.map_err(|_| "the issuer did not answer in time".to_owned())?.map_err(|error| error.to_string())
+        self.parts.issuer.mint(plan).await.map_err(|error| error.to_string())
+    }
+}
+
+/// What came of a rehearsal, and when it was asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Tried {
+    rehearsed: Rehearsed,
+    at: Timestamp,
+}
+
+impl Tried {
+    fn fact(&self) -> DryRun {
+        let bounded = |detail: String| detail.chars().take(Denial::MAX_DETAIL).collect();
+        match &self.rehearsed {
+            Rehearsed::Accepted => DryRun::Accepted { observed_at: self.at },
+            Rehearsed::Refused { reason, detail } => {
+                DryRun::Refused { detail: bounded(format!("{}: {detail}", reason.as_str())) }
+            }
+            Rehearsed::Unavailable { detail } => DryRun::Unknown { detail: bounded(detail.clone()) },
+        }
+    }
+}
+
+/// The only rehearsal of its mutation that runs, for as long as it is held.
+struct Turn<'a> {
+    running: &'a Mutex<BTreeSet<MutationId>>,
+    mutation: MutationId,
+}
+
+impl<'a> Turn<'a> {
+    fn take(running: &'a Mutex<BTreeSet<MutationId>>, mutation: &MutationId) -> Result<Self, String> {
+        let mut held = running.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() >= MAX_REHEARSALS {
+            return Err(format!("{MAX_REHEARSALS} dry runs are running: try again in a moment"));
+        }
+        match held.insert(mutation.clone()) {
+            true => Ok(Self { running, mutation: mutation.clone() }),
+            false => Err("the same call is being tried already: try again in a moment".to_owned()),
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.mutation);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+
+    #[test]
+    fn rehearsals_take_turns() {
+        let running = Mutex::default();
+        let id = |number: usize| MutationId::derive(&Digest::of(&number.to_be_bytes()), &"scale".parse().unwrap(), 1);
+        let first = Turn::take(&running, &id(0)).unwrap();
+        assert!(Turn::take(&running, &id(0)).is_err_and(|detail| detail.contains("the same call")));
+        let others: Vec<_> = (1..MAX_REHEARSALS).map(|number| Turn::take(&running, &id(number)).unwrap()).collect();
+        assert!(Turn::take(&running, &id(MAX_REHEARSALS)).is_err_and(|detail| detail.contains("dry runs are running")));
+        drop(first);
+        drop(Turn::take(&running, &id(0)).unwrap());
+        drop(others);
+        assert!(running.lock().unwrap().is_empty());
     }
 }

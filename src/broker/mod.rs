@@ -3,7 +3,9 @@
 //! [`Broker::execute`] verifies, observes, decides ([`crate::decision::evaluate`]), and drives the state machine
 //! ([`crate::execution`]). What must be true:
 //!
-//! - Nothing is sent to a target before [`Store::decide`] has answered that the decision is durable (I1).
+//! - Nothing but reads is sent to a target before [`Store::decide`] has answered that the decision is durable (I1); and,
+//!   where contract or check ask for one, a dry run, under an identity that the target takes for nothing else. Which one that
+//!   was, the facts say: its mutation follows from certificate, step and use.
 //! - Two requests under one certificate and use key are one execution, also at the same time (I3): in one process the
 //!   second waits for the first (`inflight`); across processes the store's constraint decides.
 //! - An execution that began runs to its end, whether or not its caller still waits.
@@ -18,7 +20,7 @@ mod measure;
 mod observe;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -93,7 +95,8 @@ pub struct TargetEntry {
     /// Whether the object is read before an atomic call as well, so that drift is denied early, explained, and costs
     /// no use. Without it the target alone refuses what has drifted.
     pub read_before: bool,
-    /// Whether [`Broker::check`] has the target rehearse the call as well, where its driver can.
+    /// Whether the target may be asked to rehearse a call, where its driver can: by every [`Broker::check`], and by an
+    /// execution whose contract asks for it.
     pub dry_run: bool,
 }
 
@@ -140,7 +143,7 @@ pub struct Checked {
     pub denials: Vec<Denial>,
     /// The exact call, if the request can be applied to the contract.
     pub call: Option<Call>,
-    /// What the target itself says of it, if it would be allowed and the target was asked.
+    /// What the target itself says of it, if the target was asked.
     pub rehearsed: Option<Rehearsed>,
 }
 
@@ -207,6 +210,8 @@ pub struct Broker<S> {
     /// claim leave before the one that won it.
     active: Mutex<BTreeMap<MutationId, usize>>,
     room: Arc<Semaphore>,
+    /// The mutations that a target is trying just now.
+    rehearsing: Mutex<BTreeSet<MutationId>>,
 }
 
 /// A certificate that was verified, with everything that a record needs to verify it again.
@@ -247,6 +252,7 @@ impl<S: Store> Broker<S> {
             authority: Mutex::default(),
             active: Mutex::default(),
             room,
+            rehearsing: Mutex::default(),
         })
     }
 
@@ -411,10 +417,12 @@ impl<S: Store> Broker<S> {
         }
         let mut admitted = false;
         // Others may consume a use between observing and claiming; each of them makes progress, so few rounds suffice.
+        let mut tried = None;
         for _ in 0..ROUNDS {
             let begun = self.parts.clock.monotonic_us();
-            let gathering = self.facts(&authentic, &presented.request, &peer, usage);
-            let (facts, _) = self.phase(Phase::Facts, gathering).await;
+            let gathering = self.facts(&authentic, &presented.request, &peer, usage, tried);
+            let facts;
+            (facts, tried) = self.phase(Phase::Facts, gathering).await;
             // The record says that the certificate was verified at the time of its facts; so it has to be.
             if facts.observed.now.seconds() != authentic.at.seconds()
                 && let Err(denial) = self.verify(&presented, &authentic.trusted, facts.observed.now)

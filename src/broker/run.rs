@@ -21,7 +21,7 @@ use crate::telemetry::{Causes, Phase, log};
 use crate::timestamp::Timestamp;
 
 /// How long minting may take. The embedded CA needs microseconds; a remote issuer a round trip.
-pub(super) const MINT_TIMEOUT: Duration = Duration::from_secs(5);
+const MINT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the driver holds between effects.
 #[derive(Default)]

@@ -80,7 +80,7 @@ pub struct TargetConfig {
     pub mutating: Option<Mutating>,
     /// Whether the live state is read before the decision, where the driver could leave the baseline to the call.
     pub read_before: bool,
-    /// Whether a check has the target rehearse the call.
+    /// Whether checks, and executions whose contract asks for it, have the target rehearse the call.
     pub dry_run: bool,
 }
 
@@ -211,7 +211,7 @@ impl TargetConfig {
         let mutating = read_mutating(table, known.as_ref());
         let meaning = "Whether its live state is read before the decision, so that drift is seen before the call and not only by it.";
         let read_before = table.default("read_before", Boolean, "true", meaning);
-        let meaning = "Whether `Check` has the API server rehearse the call as well (a server-side dry run), by an identity that its policies take for nothing else: docs/kubernetes.md. For `jwt-svid` alone.";
+        let meaning = "Whether `Check` has the API server rehearse the call as well (a server-side dry run), and the execution where the contract asks for it, by an identity that its policies take for nothing else: docs/kubernetes.md. For `jwt-svid` alone.";
         let dry_run = table.default("dry_run", Boolean, "false", meaning);
         let mutating = mutating?;
         if dry_run? && !matches!(mutating, Some(Mutating::Kubernetes(Exchange::JwtSvid { .. }))) {

@@ -358,7 +358,7 @@ fn tried(facts: &Facts, dry_run: Option<&DryRun>) -> Option<Denial> {
         Some(DryRun::Accepted { observed_at }) => unknown(&age(facts, "the target said so", *observed_at)?),
         Some(DryRun::Refused { detail }) => Some(Denial::new(Reason::DryRunRefused, detail.as_str())),
         Some(DryRun::Unknown { detail }) => unknown(detail),
-        None => unknown("the target was not asked"),
+        None => unknown("the target was not asked, since something else is against the call"),
     }
 }
 

@@ -10,7 +10,7 @@ use super::world::{BODY, World, at, id, pointer};
 use crate::ceiling::{BoundaryMode, Ceilings};
 use crate::contract::{CallBody, Json};
 use crate::decision::{
-    Artefacts, Boundary, BoundaryStatus, Decision, Facts, IdempotencyKey, LiveState, MutationId, RecordedFacts,
+    Artefacts, Boundary, BoundaryStatus, Decision, DryRun, Facts, IdempotencyKey, LiveState, MutationId, RecordedFacts,
     RestoreError, evaluate,
 };
 use crate::digest::Digest;
@@ -108,6 +108,7 @@ fn i7_no_other_artefact_is_taken() {
 fn i7_recorded_facts_have_one_form() {
     let mut world = World::new();
     world.live = LiveState::Absent { observed_at: at("2026-11-24T09:30:00Z") };
+    world.asked = Some(Some(DryRun::Refused { detail: "no".to_owned() }));
     let good = world.facts().recorded().to_json().to_canonical();
     for (from, to) in [
         ("{", "{ "),
@@ -118,6 +119,10 @@ fn i7_recorded_facts_have_one_form() {
         ("\"age_ms\":200", "\"age_ms\":-200"),
         ("\"age_ms\":200", "\"age_ms\":4294967296"),
         ("\"age_ms\":200", "\"age_ms\":200.0"),
+        ("\"dry_run\":{\"answer\":\"refused\",\"detail\":\"no\"}", "\"dry_run\":null"),
+        ("\"answer\":\"refused\"", "\"answer\":\"other\""),
+        ("\"answer\":\"refused\"", "\"answer\":\"accepted\""),
+        ("\"answer\":\"refused\"", "\"answer\":\"refused\",\"more\":1"),
         ("\"state\":\"absent\"", "\"state\":\"gone\""),
         ("\"state\":\"absent\"", "\"state\":\"deferred\""),
     ] {

@@ -158,7 +158,7 @@ impl Proposal {
         let wire: Wire = decode(json).map_err(|(pointer, message)| field(&pointer, message))?;
         let mut proposal = Self {
             target: Target { kind: wire.target.kind, name: wire.target.name },
-            steps: steps(wire.steps)?,
+            steps: steps(wire.steps, wire.target.kind)?,
             limits: limits(&wire.limits)?,
             deadline: wire.deadline,
             justification: justification(wire.justification)?,
@@ -317,7 +317,7 @@ const fn default_deadline() -> Period {
     Period::seconds(30)
 }
 
-fn steps(wire: Vec<StepWire>) -> Result<Vec<ProposedStep>, InvalidProposal> {
+fn steps(wire: Vec<StepWire>, kind: TargetKind) -> Result<Vec<ProposedStep>, InvalidProposal> {
     let only = wire.len() == 1;
     let step = |(index, step): (usize, StepWire)| {
         let at = |name: &str| format!("/steps/{index}/{name}");
@@ -353,6 +353,10 @@ fn steps(wire: Vec<StepWire>) -> Result<Vec<ProposedStep>, InvalidProposal> {
         };
         let mutation = with_defaults(mutation);
         let StepWire { dry_run, after, compensation, .. } = step;
+        if dry_run && kind != TargetKind::Kubernetes {
+            let message = format!("a target of kind `{kind}` tries nothing without effect: leave it out");
+            return Err(field(&at("dry_run"), message));
+        }
         Ok(ProposedStep { name, mutation, wish, dry_run, after, compensation })
     };
     wire.into_iter().enumerate().map(step).collect()

@@ -62,6 +62,20 @@ fn without_a_wish_nothing_may_change() {
 }
 
 #[test]
+fn a_dry_run_is_asked_for() {
+    let resource = "{ group: '', version: v1, resource: configmaps, namespace: shop, name: settings }";
+    let asked = SCALE.replacen("kind: sandbox", "kind: kubernetes", 1).replacen("verb: merge", "verb: merge-patch", 1);
+    let asked = asked.replacen("{ collection: services, name: checkout }", resource, 1);
+    let asked = asked.replacen("baseline:", "dry_run: true\n    baseline:", 1);
+    let seen = [live(r#"{"replicas": 3}"#)];
+    let contract = Proposal::parse(&asked).unwrap().compile(&seen, at("2026-11-21T10:00:00Z")).unwrap();
+    assert!(contract.steps()[0].needs_dry_run());
+    assert_eq!(Contract::parse(contract.canonical().as_bytes()).unwrap(), contract);
+    let unasked = Proposal::parse(SCALE).unwrap().compile(&seen, at("2026-11-21T10:00:00Z")).unwrap();
+    assert!(!unasked.steps()[0].needs_dry_run() && !unasked.canonical().contains("dry_run"));
+}
+
+#[test]
 fn what_breaks_a_rule_is_refused_with_its_place() {
     for (from, to, problem) in [
         ("v1", "v2", "`/schema`: must be `seb.dev/proposal/v1`"),
@@ -69,6 +83,8 @@ fn what_breaks_a_rule_is_refused_with_its_place() {
         ("limits: {", "limits: { until: 2026-11-25T00:00:00Z,", "line 13, column "),
         ("limits: { until: 2026-11-24T00:00:00Z }", "limits: {}", "`/limits`: must have one of `until` and `for`"),
         ("limits: {", "limits: { for: 3d,", "`/limits`: must have one of"),
+        ("baseline:", "dry_run: true\n    baseline:", "`/steps/0/dry_run`: a target of kind `sandbox` tries nothing"),
+        ("baseline:", "dry_run: null\n    baseline:", "`/steps/0/dry_run`: "),
         ("limits: {", "limits: { uses: 0,", "`/limits/uses`: must be from 1 to 10000"),
         ("limits: {", "limits: { uses: null,", "`/limits/uses`: "),
         ("limits: {", "limits: { spacing: 10,", "`/limits/spacing`: "),

@@ -187,7 +187,7 @@ fn meaning(terms: &Terms, operation: &Operation, answer: Answer, binding: &str) 
         Answer::Accepted { request_id, output } => {
             let version = match operation.condition() {
                 Some(Condition::Version { shown: (_, place), .. }) => output.pointer(place).and_then(Value::as_str),
-                Some(Condition::Expression) | None => None,
+                Some(Condition::Expression | Condition::Creates) | None => None,
             };
             let version = version.and_then(|version| version.parse().ok());
             Performed::Succeeded { version, detail: format!("AWS did it, {} ({binding})", of(request_id)) }

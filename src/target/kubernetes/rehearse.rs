@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::answer::{Meaning, meaning, would_make};
-use super::connection::Sent;
+use super::connection::{Answer, Sent};
 use super::plan::{MAX_BODY, Plan, Unfit, Wire};
 use super::{Early, Failure, Kubernetes, bearer, request};
 use crate::clock;
@@ -67,6 +67,9 @@ impl Kubernetes {
             Sent::NotWritten(failure) | Sent::Lost(failure) => return Err(text(failure)),
             Sent::Denied(denial) => return Err(denial.to_string()),
         };
+        if let Some(detail) = says_nothing(&answer) {
+            return Err(detail);
+        }
         if would_make(&plan, &answer) {
             return Ok(Rehearsed::Accepted);
         }
@@ -84,6 +87,24 @@ impl Kubernetes {
             Performed::Aborted { denial } => Rehearsed::Unavailable { detail: denial.to_string() },
         })
     }
+}
+
+/// Why an answer says nothing of the call, if it does not: it is about the rehearsal.
+fn says_nothing(answer: &Answer) -> Option<String> {
+    let text = String::from_utf8_lossy(&answer.body);
+    let names = |what: &str| text.contains(what);
+    let why = match answer.status {
+        StatusCode::UNAUTHORIZED => "the API server does not know the identity that rehearses",
+        StatusCode::TOO_MANY_REQUESTS => "the API server has too much to do",
+        StatusCode::BAD_REQUEST if names("does not support dry run") => {
+            "a webhook of the API server supports no dry run"
+        }
+        StatusCode::FORBIDDEN if names("seb: not_minted") || names("seb: not_certified") => {
+            "the policies do not know the identity that rehearses: render them anew"
+        }
+        _ => return None,
+    };
+    Some(format!("{why} ({})", answer.status))
 }
 
 impl Wire {
@@ -108,6 +129,24 @@ mod tests {
 
     use super::super::plan::tests::call;
     use super::*;
+
+    #[test]
+    fn what_is_about_the_rehearsal_says_nothing_of_the_call() {
+        let answer = |status: u16, message: &str| {
+            let body = json!({ "kind": "Status", "message": message }).to_string();
+            Answer { status: StatusCode::from_u16(status).unwrap(), body: body.into() }
+        };
+        let webhook = "admission webhook \"a.b.c\" does not support dry run";
+        let policy = "ValidatingAdmissionPolicy 'seb' denied request: seb: not_minted: this is changed only by";
+        for (status, message) in [(401, "Unauthorized"), (429, "too many requests"), (400, webhook), (403, policy)] {
+            assert!(says_nothing(&answer(status, message)).is_some(), "{status} {message}");
+        }
+        for (status, message) in
+            [(200, "ok"), (400, "bad"), (403, "exceeded quota"), (409, "conflict"), (422, "invalid")]
+        {
+            assert_eq!(says_nothing(&answer(status, message)), None, "{status} {message}");
+        }
+    }
 
     #[test]
     fn i4_a_rehearsal_is_the_very_request() {

@@ -3,93 +3,10 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::Value;
 
-/// What IAM would say of a request: the part of its language that is used here, from its documentation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Allowed,
-    /// Something else, such as a resource policy, could still allow it.
-    NotAllowed,
-    /// Nothing can.
-    Denied,
-}
+#[path = "../../../../tests/support/iam.rs"]
+mod iam;
 
-struct Request<'a> {
-    action: &'a str,
-    resource: &'a str,
-    now: Timestamp,
-    keys: BTreeMap<&'a str, &'a str>,
-}
-
-fn evaluate(policy: &str, request: &Request<'_>) -> Verdict {
-    let policy: Value = serde_json::from_str(policy).unwrap();
-    assert_eq!(policy["Version"], "2012-10-17");
-    let mut verdict = Verdict::NotAllowed;
-    for statement in policy["Statement"].as_array().unwrap() {
-        let known = ["Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"];
-        assert!(statement.as_object().unwrap().keys().all(|key| known.contains(&key.as_str())), "{statement}");
-        let applies = side(statement, "Action", "NotAction", &request.action.to_ascii_lowercase(), true)
-            && side(statement, "Resource", "NotResource", request.resource, false)
-            && statement.get("Condition").is_none_or(|condition| holds(condition, request));
-        match (applies, statement["Effect"].as_str().unwrap()) {
-            (true, "Deny") => return Verdict::Denied,
-            (true, "Allow") => verdict = Verdict::Allowed,
-            (false, "Deny" | "Allow") => {}
-            (_, other) => panic!("{other}"),
-        }
-    }
-    verdict
-}
-
-fn texts(value: &Value) -> Vec<String> {
-    match value {
-        Value::String(text) => vec![text.clone()],
-        other => other.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect(),
-    }
-}
-
-fn side(statement: &Value, plain: &str, negated: &str, text: &str, fold: bool) -> bool {
-    let some = |value: &Value| {
-        texts(value).iter().any(|pattern| match fold {
-            true => matches(pattern.to_ascii_lowercase().as_bytes(), text.as_bytes()),
-            false => matches(pattern.as_bytes(), text.as_bytes()),
-        })
-    };
-    match (statement.get(plain), statement.get(negated)) {
-        (Some(value), None) => some(value),
-        (None, Some(value)) => !some(value),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern.split_first(), text.split_first()) {
-        (None, None) => true,
-        (Some((b'*', rest)), _) => {
-            matches(rest, text) || text.split_first().is_some_and(|(_, text)| matches(pattern, text))
-        }
-        (Some((b'?', rest)), Some((_, text))) => matches(rest, text),
-        (Some((first, rest)), Some((octet, text))) => first == octet && matches(rest, text),
-        _ => false,
-    }
-}
-
-fn holds(condition: &Value, request: &Request<'_>) -> bool {
-    condition.as_object().unwrap().iter().all(|(operator, keys)| {
-        keys.as_object().unwrap().iter().all(|(key, values)| {
-            let values = texts(values);
-            let has = request.keys.get(key.as_str()).map(|value| (*value).to_owned());
-            match operator.as_str() {
-                "StringEquals" => has.is_some_and(|has| values.contains(&has)),
-                "StringNotEquals" => has.is_none_or(|has| !values.contains(&has)),
-                "DateGreaterThan" => {
-                    assert_eq!(key, "aws:CurrentTime");
-                    values.iter().any(|value| request.now > value.parse().unwrap())
-                }
-                other => panic!("{other}"),
-            }
-        })
-    })
-}
+use iam::{Request, Verdict, evaluate};
 
 const ACTIONS: &[&str] = &[
     "s3:PutBucketPolicy",
@@ -127,6 +44,10 @@ fn at(seconds: u64) -> Timestamp {
 
 fn conditions(of: &[(&str, &[&str])]) -> Conditions {
     of.iter().map(|(key, values)| ((*key).to_owned(), values.iter().map(|it| (*it).to_owned()).collect())).collect()
+}
+
+fn asked(action: &str, resource: &str, now: u64) -> Request {
+    Request::new(action, resource).with("aws:CurrentTime", &at(now).to_string())
 }
 
 const END: u64 = 1_795_000_000;
@@ -182,12 +103,8 @@ fn a_condition_that_does_not_hold_is_denied_and_not_only_not_allowed() {
         (vec![("aws:RequestedRegion", "eu-west-1")], Verdict::Denied),
         (vec![], Verdict::Denied),
     ] {
-        let request = Request {
-            action: "s3:PutObject",
-            resource: "arn:aws:s3:::shop",
-            now: at(END),
-            keys: keys.iter().copied().collect(),
-        };
+        let request = asked("s3:PutObject", "arn:aws:s3:::shop", END);
+        let request = keys.iter().fold(request, |request, (key, value)| request.with(key, value));
         assert_eq!(evaluate(&policy, &request), expected, "{keys:?}");
     }
 }
@@ -206,9 +123,9 @@ proptest! {
         let not_after = Timestamp::from_millis(END * 1000 + end_millis).unwrap();
         let policy = session_policy(&resource(&actions, &arns), &Conditions::new(), not_after).unwrap();
         let spelled = if upper { action.to_ascii_uppercase() } else { action.to_owned() };
-        let now = at(END - 1 + offset);
-        let request = Request { action: &spelled, resource: resource_arn, now, keys: BTreeMap::new() };
-        let certified = actions.contains(&action) && arns.contains(&resource_arn) && now <= at(END);
+        let now = END - 1 + offset;
+        let request = asked(&spelled, resource_arn, now);
+        let certified = actions.contains(&action) && arns.contains(&resource_arn) && now <= END;
         prop_assert_eq!(evaluate(&policy, &request), if certified { Verdict::Allowed } else { Verdict::Denied });
     }
 
@@ -220,7 +137,7 @@ proptest! {
         target in select(&["*", "arn:aws:iam::123456789012:role/admin", "arn:aws:s3:::shop"][..]),
     ) {
         let policy = session_policy(&resource(&actions, &arns), &Conditions::new(), at(END)).unwrap();
-        let request = Request { action, resource: target, now: at(END - 10), keys: BTreeMap::new() };
+        let request = asked(action, target, END - 10);
         prop_assert_eq!(evaluate(&policy, &request), Verdict::Denied);
     }
 

@@ -25,6 +25,8 @@ pub enum Condition {
     },
     /// It takes a condition over the fields of a DynamoDB item.
     Expression,
+    /// It refuses by itself where the object exists already.
+    Creates,
 }
 
 /// The rows: service, operation, condition. Whatever is not here holds no baseline by itself, and is checked before.
@@ -52,6 +54,44 @@ const CONDITIONS: &[(&str, &str, Condition)] = &[
     ("s3", "PutObject", version("IfMatch", Some(NO_OBJECT), OBJECT)),
 ];
 
+/// Operations that refuse by themselves where an object of that name exists.
+const CREATES: &[(&str, &[&str])] = &[
+    ("autoscaling", &["CreateAutoScalingGroup", "CreateLaunchConfiguration"]),
+    ("dynamodb", &["CreateTable"]),
+    (
+        "ec2",
+        &[
+            "AuthorizeSecurityGroupEgress",
+            "AuthorizeSecurityGroupIngress",
+            "CreateLaunchTemplate",
+            "CreatePlacementGroup",
+            "CreateRoute",
+            "CreateSecurityGroup",
+            "ImportKeyPair",
+        ],
+    ),
+    ("eks", &["CreateAddon", "CreateCluster", "CreateFargateProfile", "CreateNodegroup"]),
+    ("events", &["CreateApiDestination", "CreateArchive", "CreateConnection", "CreateEventBus"]),
+    ("iam", &["CreateGroup", "CreateInstanceProfile", "CreatePolicy", "CreateRole", "CreateUser"]),
+    ("kms", &["CreateAlias"]),
+    ("lambda", &["CreateAlias", "CreateFunction"]),
+    (
+        "rds",
+        &[
+            "CreateDBCluster",
+            "CreateDBClusterParameterGroup",
+            "CreateDBClusterSnapshot",
+            "CreateDBInstance",
+            "CreateDBParameterGroup",
+            "CreateDBSnapshot",
+            "CreateDBSubnetGroup",
+        ],
+    ),
+    ("scheduler", &["CreateSchedule", "CreateScheduleGroup"]),
+    ("secretsmanager", &["CreateSecret"]),
+    ("ssm", &["CreateDocument"]),
+];
+
 const FUNCTION: (&str, &str) = ("GetFunctionConfiguration", "/RevisionId");
 const OBJECT: (&str, &str) = ("HeadObject", "/ETag");
 const NO_OBJECT: (&str, &str) = ("IfNoneMatch", "*");
@@ -69,7 +109,11 @@ impl Operation {
     /// How the operation holds a baseline inside its own call, if it can.
     pub fn condition(&self) -> Option<Condition> {
         let row = CONDITIONS.iter().find(|(service, name, _)| *service == self.service_name && *name == self.name);
-        row.map(|(_, _, condition)| *condition)
+        let creates = || {
+            let (_, names) = CREATES.iter().find(|(service, _)| *service == self.service_name)?;
+            names.contains(&self.name).then_some(Condition::Creates)
+        };
+        row.map(|(_, _, condition)| *condition).or_else(creates)
     }
 
     /// The input that is sent: the certified body (none is an empty one) with the baseline, the client token and the owner
@@ -131,6 +175,7 @@ impl Operation {
                 put(input, member, Json::from(value))?;
                 Ok(Grade::Atomic)
             }
+            (Some(Condition::Creates), Baseline::Absent) => Ok(Grade::Atomic),
             (Some(Condition::Expression), Baseline::Fields { fields, .. }) => express(input, fields),
             // The version of a baseline of fields may have changed.
             _ => Ok(Grade::Bounded),

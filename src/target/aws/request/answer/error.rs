@@ -187,8 +187,8 @@ pub(super) fn kind(status: u16, code: &str) -> Option<RefusalKind> {
     Some(match status {
         _ if code.starts_with("AccessDenied") => RefusalKind::Denied,
         _ if ends(&["LimitExceeded", "QuotaExceeded"]) => RefusalKind::Throttled,
-        _ if ends(&["AlreadyExists", "InUse", "AlreadyOwnedByYou", ".Duplicate"]) => RefusalKind::Conflict,
-        _ if ends(&["NotFound", "DoesNotExist"]) || code.starts_with("NoSuch") => RefusalKind::NotFound,
+        _ if ends(&["NotFound", "NotExist", "NotExists"]) || code.starts_with("NoSuch") => RefusalKind::NotFound,
+        _ if ends(&["Exists", "InUse", "AlreadyOwnedByYou", ".Duplicate"]) => RefusalKind::Conflict,
         401 | 403 => RefusalKind::Denied,
         404 => RefusalKind::NotFound,
         409 => RefusalKind::Conflict,

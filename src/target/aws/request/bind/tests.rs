@@ -38,6 +38,7 @@ fn every_condition_is_one_of_its_operation() {
             Condition::Version { member, absent, .. } => {
                 [*member, absent.map_or(*member, |(member, _)| member)].to_vec()
             }
+            Condition::Creates => Vec::new(),
             Condition::Expression => {
                 vec!["ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues"]
             }
@@ -52,6 +53,23 @@ fn every_condition_is_one_of_its_operation() {
             assert!(shape.members.get(pointer.split('/').nth(1).unwrap()).is_some(), "{read:?}: {pointer}");
         }
     }
+}
+
+#[test]
+fn what_creates_refuses_by_itself_what_exists() {
+    for (service, names) in CREATES {
+        for name in *names {
+            assert_eq!(
+                operation(&format!("{service}:{name}")).condition(),
+                Some(Condition::Creates),
+                "{service}:{name}"
+            );
+        }
+    }
+    let role = r#"{"RoleName":"r","AssumeRolePolicyDocument":"{}"}"#;
+    assert_eq!(bound("iam:CreateRole", role, &Baseline::Absent).unwrap(), (json(role), Grade::Atomic));
+    // It gives the topic that there is.
+    assert_eq!(bound("sns:CreateTopic", r#"{"Name":"t"}"#, &Baseline::Absent).unwrap().1, Grade::Bounded);
 }
 
 #[test]
