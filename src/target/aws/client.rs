@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::create_session::{CreateSessionError, MAX_ANSWER, RolesAnywhere, Session, SignedRequest};
 use crate::clock;
 use crate::identity::Backoff;
+use crate::telemetry::Causes;
 
 /// The most attempts of one `CreateSession` that fail or are not answered. One that is throttled was not looked at, and is
 /// repeated until the deadline.
@@ -123,10 +124,7 @@ impl Client {
     }
 
     async fn send(&self, request: SignedRequest) -> Result<Answer, CreateSessionError> {
-        let silent = |error: &dyn std::error::Error| {
-            let causes = std::iter::successors(Some(error), |error| error.source());
-            CreateSessionError::Silent(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
-        };
+        let silent = |error: &(dyn std::error::Error + 'static)| CreateSessionError::Silent(Causes(error).to_string());
         let mut built = http::Request::builder().method(http::Method::POST).uri(&request.url);
         for (name, value) in &request.headers {
             built = built.header(name, value);
