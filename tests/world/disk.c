@@ -124,8 +124,15 @@ static void again(struct change *change) {
     close(file);
 }
 
-/* What no sync has confirmed is lost, as far as it was not written by chance. */
+static void wait_for_the_end(int signal) {
+    (void)signal;
+    for (;;) pause();
+}
+
+/* What no sync has confirmed is lost, as far as it was not written by chance. Another thread may have a file mapped that
+ * becomes shorter; for it the power is off already. */
 static void power_cut(void) {
+    signal(SIGBUS, wait_for_the_end);
     for (struct change *change = newest; change; change = change->earlier) {
         int file = open(change->path, O_WRONLY);
         real_pwrite(file, change->old, change->old_length, change->offset);
