@@ -49,7 +49,10 @@ mod tests {
 
     /// This test program once more, running only the test `name`, wrapped in `shell` if there is one.
     fn child(name: &str, store: &Path, shell: Option<&str>) -> Command {
-        let program: OsString = std::env::current_exe().unwrap().into();
+        child_by(std::env::current_exe().unwrap().into(), name, store, shell)
+    }
+
+    fn child_by(program: OsString, name: &str, store: &Path, shell: Option<&str>) -> Command {
         let mut command = match shell {
             None => Command::new(program),
             Some(script) => {
@@ -300,8 +303,11 @@ mod tests {
         };
         let log = path.parent().unwrap().to_owned();
         let files: Vec<PathBuf> = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).collect();
+        // Where somebody else may read it, too.
+        let program = folder.path().join("program");
+        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
         let opened = || {
-            let mut command = child("tests::child_opens_the_store", &path, None);
+            let mut command = child_by(program.clone().into(), "tests::child_opens_the_store", &path, None);
             if root {
                 // Root may write everything: somebody else tries.
                 command.uid(65_534).gid(65_534).current_dir("/");
