@@ -349,7 +349,12 @@ async fn i9_a_broker_whose_clock_steps_executes_nothing_until_it_is_right_again(
         assert_eq!((status, &answer["error"]["reason"]), (4, &json!("clock_skew")), "{step}: {answer}");
         assert_eq!(world.object(CHECKOUT).await["spec"]["replicas"], 4, "{step}");
         clock.step(-step);
-        ready().await;
+        // Once the authority was heard by the right time.
+        awaited("what the broker would allow", async || {
+            let (_, answer) = world.execute("deployer", &certificate, &["--check"]).await;
+            if answer["allowed"] == true { Ok(()) } else { Err(answer) }
+        })
+        .await;
     }
     world.performs(&scale(5)).await;
     drop(stop);
