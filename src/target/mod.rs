@@ -10,6 +10,7 @@
 //!   credible answer is [`Performed::Unknown`]. It never sends a request twice.
 
 pub mod aws;
+mod failure;
 mod fence;
 pub mod kubernetes;
 pub mod sandbox;

@@ -11,20 +11,20 @@ use spiffe::SpiffeId;
 use super::client::{InvalidSettings, Settings};
 use super::evidence;
 use super::exchange::{Exchange, Own};
-use super::observe::{self, Failure, Seen};
+use super::observe::{self, Seen};
 use super::quota::Quota;
 use super::request::answer::{Answer, Refusal, RefusalKind};
 use super::request::bind::Condition;
 use super::request::{Operation, Reach, Request};
-use super::wire::{Sent, Signed, Wire};
+use super::wire::{Sent, Wire};
 use crate::clock;
 use crate::contract::{AwsResource, Baseline, Call, CallBody, Json, Pointer, Resource, TargetKind, Verb};
 use crate::decision::{LiveState, MutationId, PermittedCall, Terms};
 use crate::digest::Digest;
 use crate::identity::{ExecutionIdentity, Form};
+use crate::target::failure::{Failure, left, now};
 use crate::target::{Admitted, Busy, Evidence, Fence, Grade, Performed, Rejection, Target};
 use crate::telemetry::{Shown, log};
-use crate::timestamp::Timestamp;
 
 /// How long after the deadline an answer is still waited for: what AWS authorized in time it may still answer.
 const GRACE: Duration = Duration::from_secs(2);
@@ -128,7 +128,7 @@ impl Aws {
             .map_err(|error| error.to_string())
             .and_then(|now| request.signed(&session.credentials, now).map_err(|error| error.to_string()));
         let signed = match signed {
-            Ok(signed) => Signed::from(signed),
+            Ok(signed) => signed,
             Err(detail) => return not_started(detail),
         };
         let sent = open.send(signed, end + GRACE).await;
@@ -169,7 +169,7 @@ impl Aws {
             tokio::join!(self.reader.session(end), self.wire.open(&request.origin, &observe::Unfenced, end));
         let (session, open) = (session.map_err(|error| Failure::of(&error))?, open.map_err(Failure)?);
         let signed = request.signed(&session.credentials, now()?).map_err(|error| Failure::of(&error))?;
-        match open.send(Signed::from(signed), end).await {
+        match open.send(signed, end).await {
             Sent::Answered(answer) => {
                 let answer = operation.answer(answer.status, &answer.headers, &answer.body);
                 observe::seen(resource, read, answer)
@@ -279,19 +279,6 @@ impl Target for Aws {
             };
             known.await.unwrap_or_else(|Failure(detail)| Evidence::Unavailable { detail })
         })
-    }
-}
-
-fn now() -> Result<Timestamp, Failure> {
-    clock::now().map_err(|error| Failure::of(&error))
-}
-
-/// How long it is until the deadline.
-fn left(deadline: Timestamp) -> Result<Duration, String> {
-    let now = now().map_err(|Failure(detail)| detail)?;
-    match deadline.since(now) {
-        Duration::ZERO => Err(format!("the deadline was {deadline}, and it is {now}")),
-        left => Ok(left),
     }
 }
 

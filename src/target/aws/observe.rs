@@ -1,4 +1,4 @@
-//! What a reading operation says of the state of a resource. Plain functions, and the words for what went wrong.
+//! What a reading operation says of the state of a resource. Plain functions.
 
 use serde_json::Value;
 
@@ -7,18 +7,7 @@ use crate::contract::{AwsRead, AwsResource, Json, Pointer, Version};
 use crate::digest::Digest;
 use crate::reason::Denial;
 use crate::target::Fence;
-
-/// Something outside did not do what it should; in words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure(pub(super) String);
-
-impl Failure {
-    /// The error and its causes.
-    pub(super) fn of(error: &dyn std::error::Error) -> Self {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        Self(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
-    }
-}
+use crate::target::failure::Failure;
 
 /// Reading is not fenced: it changes nothing.
 pub(super) struct Unfenced;

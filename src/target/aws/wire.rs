@@ -24,23 +24,13 @@ use tokio_rustls::TlsConnector;
 
 use super::client::{InvalidSettings, Settings};
 use super::request::SignedRequest;
+use super::request::answer::MAX_ANSWER;
 use crate::reason::Denial;
+use crate::target::failure::Failure;
 use crate::target::{Fence, FencedIo, Passage};
-
-/// The longest answer that is read, in octets.
-const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
 /// The longest answer of a proxy before the connection, in octets.
 const MAX_PROXY: usize = 4096;
-
-/// A request that is signed.
-#[derive(Clone)]
-pub(super) struct Signed {
-    pub(super) method: &'static str,
-    pub(super) url: String,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
-}
 
 /// What came of a request that was to be sent once.
 pub(super) enum Sent {
@@ -75,13 +65,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 pub(super) struct Open<'a> {
     stream: Box<dyn Stream + 'a>,
     passage: Arc<Passage>,
-}
-
-impl From<SignedRequest> for Signed {
-    fn from(request: SignedRequest) -> Self {
-        let SignedRequest { method, url, headers, body } = request;
-        Self { method, url, headers, body }
-    }
 }
 
 impl Wire {
@@ -182,7 +165,7 @@ async fn through(proxy: &Authority, host: &str, port: u16) -> io::Result<TcpStre
 
 impl Open<'_> {
     /// Sends the request, once, and waits for its answer until `deadline` at most.
-    pub(super) async fn send(self, request: Signed, deadline: Instant) -> Sent {
+    pub(super) async fn send(self, request: SignedRequest, deadline: Instant) -> Sent {
         let Self { stream, passage } = self;
         let request = match built(request) {
             Ok(request) => request,
@@ -191,7 +174,7 @@ impl Open<'_> {
         let answer = timeout_at(deadline, exchange(stream, request)).await;
         let failure = match answer {
             Ok(Ok(answer)) => return Sent::Answered(answer),
-            Ok(Err(failure)) => failure,
+            Ok(Err(Failure(detail))) => detail,
             Err(_) => "no answer in time".to_owned(),
         };
         match (passage.denial(), passage.octets()) {
@@ -202,7 +185,7 @@ impl Open<'_> {
     }
 }
 
-fn built(request: Signed) -> Result<Request<Full<Bytes>>, http::Error> {
+fn built(request: SignedRequest) -> Result<Request<Full<Bytes>>, http::Error> {
     let (_, rest) = request.url.split_once("://").unwrap_or_default();
     let target = rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or("/");
     let mut built = Request::builder().method(request.method).uri(target);
@@ -215,19 +198,15 @@ fn built(request: Signed) -> Result<Request<Full<Bytes>>, http::Error> {
     built.body(Full::new(Bytes::from(request.body)))
 }
 
-async fn exchange(stream: Box<dyn Stream + '_>, request: Request<Full<Bytes>>) -> Result<Answer, String> {
-    let said = |error: &dyn std::error::Error| {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-    };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| said(&error))?;
+async fn exchange(stream: Box<dyn Stream + '_>, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| Failure::of(&error))?;
     let mut connection = std::pin::pin!(connection);
     let mut answer = std::pin::pin!(async {
-        let response = sender.send_request(request).await.map_err(|error| said(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| Failure::of(&error))?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| said(&*error))?.to_bytes();
+        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| Failure::of(&*error))?.to_bytes();
         match parts.status {
-            StatusCode::SWITCHING_PROTOCOLS => Err("another protocol".to_owned()),
+            StatusCode::SWITCHING_PROTOCOLS => Err(Failure("another protocol".to_owned())),
             status => Ok(Answer { status: status.as_u16(), headers: parts.headers, body }),
         }
     });
@@ -236,13 +215,6 @@ async fn exchange(stream: Box<dyn Stream + '_>, request: Request<Full<Bytes>>) -
         answer = &mut answer => answer,
         // What the connection ended with, the exchange tells too, or has its answer already.
         _ = &mut connection => answer.await,
-    }
-}
-
-/// Its headers and body hold what nobody should see.
-impl fmt::Debug for Signed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signed").field("method", &self.method).field("url", &self.url).finish_non_exhaustive()
     }
 }
 

@@ -45,9 +45,9 @@ use crate::clock;
 use crate::contract::{Baseline, Call, KubernetesResource, Pointer, Resource, TargetKind};
 use crate::decision::{LiveState, PermittedCall, Terms};
 use crate::identity::{ExecutionIdentity, Form};
+use crate::target::failure::{Failure, left, now};
 use crate::target::{Evidence, Fence, Grade, Performed, Rehearsed, Rejection, Target};
 use crate::telemetry::{Shown, log};
-use crate::timestamp::Timestamp;
 
 pub use self::endpoint::CertificateFiles;
 pub use self::exchange::{Audience, Exchange, InvalidText, Requester, ServiceAccount};
@@ -315,47 +315,10 @@ impl Target for Kubernetes {
     }
 }
 
-/// Something outside did not do what it should; in words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Failure(String);
-
-impl Failure {
-    /// The error and its causes.
-    fn of(error: &dyn std::error::Error) -> Self {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        Self(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Self::of(&error)
-    }
-}
-
-impl From<hyper::Error> for Failure {
-    fn from(error: hyper::Error) -> Self {
-        Self::of(&error)
-    }
-}
-
 fn endpoint(settings: &Settings, certificate: Option<CertificateFiles>) -> Result<Endpoint, InvalidSettings> {
     let (address, ca_file) = (settings.address.clone(), settings.ca_file.clone());
     Endpoint::new(address, settings.server_name.as_deref(), ca_file, certificate)
         .map_err(|Failure(why)| InvalidSettings(why))
-}
-
-fn now() -> Result<Timestamp, Failure> {
-    clock::now().map_err(|error| Failure::of(&error))
-}
-
-/// How long it is until the deadline.
-fn left(deadline: Timestamp) -> Result<Duration, String> {
-    let now = now().map_err(|Failure(detail)| detail)?;
-    match deadline.since(now) {
-        Duration::ZERO => Err(format!("the deadline was {deadline}, and it is {now}")),
-        left => Ok(left),
-    }
 }
 
 /// The `Authorization` header with this token; what shows headers does not show it.

@@ -1,7 +1,6 @@
 //! The driver of the sandbox.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,13 +19,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::wire::{Applied, Code, Known, MAX_OCTETS, Mutation, Refusal, Seen, execution_path, object_path};
-use crate::clock;
 use crate::contract::{Baseline, Call, Json, Pointer, Resource, SandboxResource, TargetKind, Verb, Version, decode};
 use crate::decision::{LiveState, PermittedCall, Terms};
 use crate::identity::{ExecutionIdentity, Form, Identities};
+use crate::target::failure::{Failure, left, now};
 use crate::target::{Evidence, Fence, FencedIo, Grade, Passage, Performed, Rejection, Target};
 use crate::telemetry::{Shown, log};
-use crate::timestamp::Timestamp;
 use crate::tls::{self, H2, HTTP11, ServerVerifier, TlsError};
 
 /// The longest that connecting may take.
@@ -227,43 +225,6 @@ impl Target for Sandbox {
         Box::pin(
             async move { self.known(terms).await.unwrap_or_else(|Failure(detail)| Evidence::Unavailable { detail }) },
         )
-    }
-}
-
-/// Something outside did not do what it should; in words.
-#[derive(Debug)]
-pub(super) struct Failure(pub(super) String);
-
-impl Failure {
-    /// The error and its causes.
-    fn of(error: &dyn std::error::Error) -> Self {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        Self(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::of(&error)
-    }
-}
-
-impl From<hyper::Error> for Failure {
-    fn from(error: hyper::Error) -> Self {
-        Self::of(&error)
-    }
-}
-
-fn now() -> Result<Timestamp, Failure> {
-    clock::now().map_err(|error| Failure::of(&error))
-}
-
-/// How long it is until the deadline.
-fn left(deadline: Timestamp) -> Result<Duration, String> {
-    let now = now().map_err(|Failure(detail)| detail)?;
-    match deadline.since(now) {
-        Duration::ZERO => Err(format!("the deadline was {deadline}, and it is {now}")),
-        left => Ok(left),
     }
 }
 

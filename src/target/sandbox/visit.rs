@@ -14,9 +14,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use spiffe::SpiffeId;
 use tokio::time::timeout;
 
-use super::client::{Failure, exchange_http2};
+use super::client::exchange_http2;
 use crate::contract::Json;
 use crate::identity::Identities;
+use crate::target::failure::Failure;
 use crate::tls::{self, H2};
 
 /// The longest that connecting may take.
