@@ -1,11 +1,11 @@
 //! Whether an execution would be allowed, and whether the target would take it; nothing is consumed or recorded.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::inflight::{Entry, InFlight, Lead};
 use super::{Authentic, Broker, Checked, Presented, Refused};
 use crate::decision::{Decision, DryRun, Facts, MutationId, Observed, Peer, Request, Terms, evaluate, to_try};
 use crate::identity::{ExecutionIdentity, Form};
@@ -70,12 +70,10 @@ impl<S: Store> Broker<S> {
     }
 
     async fn tried(&self, terms: &Terms) -> Tried {
-        let at = self.now();
-        let rehearsed = match self.rehearsal(terms) {
-            Ok((driver, form)) => return self.rehearse(driver, terms, form).await,
-            Err(detail) => Rehearsed::Unavailable { detail },
-        };
-        Tried { rehearsed, at }
+        match self.rehearsal(terms) {
+            Ok((driver, form)) => self.rehearse(driver, terms, form).await,
+            Err(detail) => Tried { rehearsed: Rehearsed::Unavailable { detail }, at: self.now() },
+        }
     }
 
     /// Room for one more execution or check, for as long as it is held.
@@ -106,7 +104,7 @@ impl<S: Store> Broker<S> {
     async fn rehearse(&self, driver: &dyn Target, terms: &Terms, form: Form) -> Tried {
         let mut at = self.now();
         let tried = async {
-            let _turn = Turn::take(&self.rehearsing, terms.mutation_id())?;
+            let _turn = turn(&self.rehearsing, terms.mutation_id())?;
             let identity = self.rehearser(terms, form).await;
             let identity = identity.map_err(|detail| format!("no identity to rehearse by: {detail}"))?;
             // What the target says holds for a moment after this, and not after its answer.
@@ -127,7 +125,7 @@ impl<S: Store> Broker<S> {
 }
 
 /// What came of a rehearsal, and when it was asked for.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Tried {
     rehearsed: Rehearsed,
     at: Timestamp,
@@ -146,28 +144,15 @@ impl Tried {
     }
 }
 
+/// The mutations that targets are trying just now.
+pub(super) type Rehearsing = InFlight<MutationId, ()>;
+
 /// The only rehearsal of its mutation that runs, for as long as it is held.
-struct Turn<'a> {
-    running: &'a Mutex<BTreeSet<MutationId>>,
-    mutation: MutationId,
-}
-
-impl<'a> Turn<'a> {
-    fn take(running: &'a Mutex<BTreeSet<MutationId>>, mutation: &MutationId) -> Result<Self, String> {
-        let mut held = running.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.len() >= MAX_REHEARSALS {
-            return Err(format!("{MAX_REHEARSALS} dry runs are running: try again in a moment"));
-        }
-        match held.insert(mutation.clone()) {
-            true => Ok(Self { running, mutation: mutation.clone() }),
-            false => Err("the same call is being tried already: try again in a moment".to_owned()),
-        }
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.mutation);
+fn turn(rehearsing: &Rehearsing, mutation: &MutationId) -> Result<Lead<MutationId, ()>, String> {
+    match rehearsing.enter(mutation) {
+        Entry::First(turn) if rehearsing.len() <= MAX_REHEARSALS => Ok(turn),
+        Entry::First(_) => Err(format!("{MAX_REHEARSALS} dry runs are running: try again in a moment")),
+        Entry::Waiting(_) => Err("the same call is being tried already: try again in a moment".to_owned()),
     }
 }
 
@@ -178,15 +163,15 @@ mod tests {
 
     #[test]
     fn rehearsals_take_turns() {
-        let running = Mutex::default();
+        let running = Rehearsing::new();
         let id = |number: usize| MutationId::derive(&Digest::of(&number.to_be_bytes()), &"scale".parse().unwrap(), 1);
-        let first = Turn::take(&running, &id(0)).unwrap();
-        assert!(Turn::take(&running, &id(0)).is_err_and(|detail| detail.contains("the same call")));
-        let others: Vec<_> = (1..MAX_REHEARSALS).map(|number| Turn::take(&running, &id(number)).unwrap()).collect();
-        assert!(Turn::take(&running, &id(MAX_REHEARSALS)).is_err_and(|detail| detail.contains("dry runs are running")));
+        let first = turn(&running, &id(0)).unwrap();
+        assert!(turn(&running, &id(0)).is_err_and(|detail| detail.contains("the same call")));
+        let others: Vec<_> = (1..MAX_REHEARSALS).map(|number| turn(&running, &id(number)).unwrap()).collect();
+        assert!(turn(&running, &id(MAX_REHEARSALS)).is_err_and(|detail| detail.contains("dry runs are running")));
         drop(first);
-        drop(Turn::take(&running, &id(0)).unwrap());
+        drop(turn(&running, &id(0)).unwrap());
         drop(others);
-        assert!(running.lock().unwrap().is_empty());
+        assert_eq!(running.len(), 0);
     }
 }

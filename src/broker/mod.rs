@@ -20,7 +20,7 @@ mod measure;
 mod observe;
 mod run;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -210,8 +210,7 @@ pub struct Broker<S> {
     /// claim leave before the one that won it.
     active: Mutex<BTreeMap<MutationId, usize>>,
     room: Arc<Semaphore>,
-    /// The mutations that a target is trying just now.
-    rehearsing: Mutex<BTreeSet<MutationId>>,
+    rehearsing: check::Rehearsing,
 }
 
 /// A certificate that was verified, with everything that a record needs to verify it again.
@@ -252,7 +251,7 @@ impl<S: Store> Broker<S> {
             authority: Mutex::default(),
             active: Mutex::default(),
             room,
-            rehearsing: Mutex::default(),
+            rehearsing: check::Rehearsing::new(),
         })
     }
 
