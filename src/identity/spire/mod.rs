@@ -109,18 +109,24 @@ impl Connection {
     }
 }
 
+/// What the server answered, or that it could not be reached: a connection that broke under a call is told as one that
+/// could not be made, whichever octet it broke at.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn refused(status: Status) -> MintError {
-    MintError::Server { code: status.code(), detail: status.message().chars().take(200).collect() }
+    let broken = causes(&status).any(|error| error.is::<hyper::Error>());
+    let code = if broken { Code::Unavailable } else { status.code() };
+    MintError::Server { code, detail: status.message().chars().take(200).collect() }
 }
 
 /// Whether the call failed before a request could be written: no connection could be made, or it was known to be gone.
 fn nothing_was_sent(status: &Status) -> bool {
-    let first: &dyn std::error::Error = status;
-    std::iter::successors(Some(first), |error| error.source()).any(|error| {
-        error.downcast_ref::<tonic::ConnectError>().is_some()
-            || error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
-    })
+    causes(status)
+        .any(|error| error.is::<tonic::ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled))
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let first: &(dyn std::error::Error + 'static) = status;
+    std::iter::successors(Some(first), |error| error.source())
 }
 
 #[cfg(test)]

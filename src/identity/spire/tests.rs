@@ -8,6 +8,8 @@ use rcgen::{
 };
 use spiffe::TrustDomain;
 use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tonic::Code;
 
 use super::check;
 use crate::clock;
@@ -15,6 +17,7 @@ use crate::contract::StepName;
 use crate::decision::MutationId;
 use crate::digest::Digest;
 use crate::identity::{Bundle, Form, Identity, MintError, Plan, Svid};
+use crate::proto::spire::api::server::svid::v1::MintJwtsvidRequest;
 use crate::timestamp::Timestamp;
 
 const DOMAIN: &str = "spiffe://example.org";
@@ -169,4 +172,38 @@ fn i5_a_token_that_is_not_as_planned_is_thrown_away() {
         assert!(matches!(&error, MintError::Unplanned(problem) if problem.contains(expected)), "{expected}: {error}");
         assert!(token.is_empty() || !format!("{error} {error:?}").contains(&token), "an error shows a token");
     }
+}
+
+/// Wherever the connection breaks, the server is unavailable; what the server itself says is passed on.
+#[tokio::test]
+async fn a_connection_that_breaks_under_a_call_is_a_server_that_is_not_there() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut seen = 0;
+    for octets in 0..300_u64 {
+        let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        let mut client = super::SvidClient::new(channel);
+        let call = client.mint_jwtsvid(MintJwtsvidRequest::default());
+        let breaks = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // The settings of HTTP/2, so that the request is sent.
+            stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            let mut read = (&mut stream).take(octets);
+            tokio::io::copy(&mut read, &mut tokio::io::sink()).await.unwrap();
+            if octets.is_multiple_of(2) {
+                stream.set_zero_linger().unwrap();
+            }
+        };
+        let breaks = tokio::time::timeout(Duration::from_secs(2), breaks);
+        let (answer, within) = tokio::join!(call, breaks);
+        let error = super::refused(answer.unwrap_err());
+        assert!(matches!(error, MintError::Server { code: Code::Unavailable, .. }), "{octets}: {error}");
+        if within.is_err() {
+            break;
+        }
+        seen += 1;
+    }
+    assert!(seen > 100, "{seen}");
+    let said = super::refused(tonic::Status::unknown("x"));
+    assert!(matches!(said, MintError::Server { code: Code::Unknown, .. }), "{said}");
 }
