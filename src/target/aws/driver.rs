@@ -46,12 +46,37 @@ struct Performing {
     quota: Option<Quota>,
 }
 
-/// A call, ready to be made.
-struct Plan {
+/// A call with everything that the broker writes into it.
+struct Bound<'c> {
     operation: Operation,
-    resource: AwsResource,
-    request: Request,
+    resource: &'c AwsResource,
+    input: Json,
     grade: Grade,
+}
+
+impl<'c> Bound<'c> {
+    fn of(call: &'c Call, mutation: &MutationId) -> Result<Self, String> {
+        let (Verb::Aws(name), Resource::Aws(resource)) = (call.verb(), call.resource()) else {
+            return Err(format!("`{}` is no operation of AWS", call.verb()));
+        };
+        let operation = Operation::mutation(name).map_err(|error| error.to_string())?;
+        let detached;
+        let body = match call.body() {
+            CallBody::None => None,
+            CallBody::Inline(body) => Some(body),
+            CallBody::Detached { octets, .. } => {
+                detached = Json::parse(octets).map_err(|error| format!("the body is not JSON: {error}"))?;
+                Some(&detached)
+            }
+        };
+        let bound = operation.input(body, resource, call.baseline(), mutation);
+        let (input, grade) = bound.map_err(|error| error.to_string())?;
+        Ok(Self { operation, resource, input, grade })
+    }
+
+    fn request(&self, reach: &Reach) -> Result<Request, String> {
+        self.operation.request(&self.resource.region, reach, &self.input).map_err(|error| error.to_string())
+    }
 }
 
 impl Aws {
@@ -79,26 +104,6 @@ impl Aws {
         Ok(Self { reach, wire: Wire::new(settings)?, reader, performing: None })
     }
 
-    fn plan(&self, call: &Call, mutation: &MutationId) -> Result<Plan, String> {
-        let (Verb::Aws(name), Resource::Aws(resource)) = (call.verb(), call.resource()) else {
-            return Err(format!("`{}` is no operation of AWS", call.verb()));
-        };
-        let operation = Operation::mutation(name).map_err(|error| error.to_string())?;
-        let detached;
-        let body = match call.body() {
-            CallBody::None => None,
-            CallBody::Inline(body) => Some(body),
-            CallBody::Detached { octets, .. } => {
-                detached = Json::parse(octets).map_err(|error| format!("the body is not JSON: {error}"))?;
-                Some(&detached)
-            }
-        };
-        let bound = operation.input(body, resource, call.baseline(), mutation);
-        let (input, grade) = bound.map_err(|error| error.to_string())?;
-        let request = operation.request(&resource.region, &self.reach, &input).map_err(|error| error.to_string())?;
-        Ok(Plan { operation, resource: resource.clone(), request, grade })
-    }
-
     async fn mutate(&self, call: PermittedCall, identity: ExecutionIdentity, fence: &dyn Fence) -> Performed {
         let not_started = |detail: String| Performed::NotStarted { detail };
         let terms = call.terms();
@@ -108,15 +113,15 @@ impl Aws {
         let Some(performing) = &self.performing else {
             return not_started("this process only reads the account".to_owned());
         };
-        let prepared =
-            self.plan(terms.call(), terms.mutation_id()).and_then(|plan| Ok((plan, left(terms.deadline())?)));
-        let (Plan { operation, resource, request, .. }, left) = match prepared {
+        let prepared = Bound::of(terms.call(), terms.mutation_id())
+            .and_then(|bound| Ok((bound.request(&self.reach)?, bound, left(terms.deadline())?)));
+        let (request, Bound { operation, resource, .. }, left) = match prepared {
             Ok(prepared) => prepared,
             Err(detail) => return not_started(detail),
         };
         let end = clock::instant() + left;
         let (session, open) = tokio::join!(
-            performing.exchange.session(identity, &resource, end),
+            performing.exchange.session(identity, resource, end),
             self.wire.open(&request.origin, fence, end),
         );
         let (session, open) = match (session, open) {
@@ -226,7 +231,11 @@ impl Target for Aws {
     fn grade(&self, call: &Call) -> Grade {
         // The grade is the same for every mutation.
         let any = MutationId::derive(&Digest::of(b""), call.step(), 0);
-        self.plan(call, &any).map_or(Grade::Bounded, |plan| plan.grade)
+        match Bound::of(call, &any) {
+            // What cannot be sent holds nothing.
+            Ok(Bound { operation, resource, grade, .. }) if operation.is_in(&resource.region, &self.reach) => grade,
+            _ => Grade::Bounded,
+        }
     }
 
     fn form(&self, _: &Call) -> Form {
@@ -266,16 +275,16 @@ impl Target for Aws {
     fn evidence<'a>(&'a self, terms: &'a Terms) -> BoxFuture<'a, Evidence> {
         Box::pin(async move {
             let known = async {
-                let plan = self.plan(terms.call(), terms.mutation_id()).map_err(Failure)?;
+                let bound = Bound::of(terms.call(), terms.mutation_id()).map_err(Failure)?;
                 let at = now()?;
                 if let Some(early) = evidence::early(terms, at) {
                     return Ok(early);
                 }
-                let seen = match evidence::needs(terms, &plan.operation) {
-                    true => Some(self.seen(&plan.resource).await?),
+                let seen = match evidence::needs(terms, &bound.operation) {
+                    true => Some(self.seen(bound.resource).await?),
                     false => None,
                 };
-                Ok::<_, Failure>(evidence::of(terms, &plan.operation, seen.as_ref().map(Option::as_ref), at))
+                Ok::<_, Failure>(evidence::of(terms, &bound.operation, seen.as_ref().map(Option::as_ref), at))
             };
             known.await.unwrap_or_else(|Failure(detail)| Evidence::Unavailable { detail })
         })

@@ -169,6 +169,11 @@ impl Operation {
         input::read(self.service, self.row, input).map(drop)
     }
 
+    /// Whether there is a host to send it to in this region.
+    pub fn is_in(&self, region: &str, reach: &Reach) -> bool {
+        place::place(self.service_name, self.service, region, reach).is_ok()
+    }
+
     /// The exact request for this input: the body of the contract, with what [`bind`] adds.
     ///
     /// # Errors
