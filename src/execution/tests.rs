@@ -8,7 +8,7 @@ use crate::decision::tests::permit;
 /// The longest sequence that is tried.
 const LENGTH: usize = 6;
 
-fn performed() -> [Performed; 5] {
+fn performed() -> [Performed; 6] {
     let detail = || "told".to_owned();
     [
         Performed::Succeeded { version: None, detail: detail() },
@@ -16,6 +16,7 @@ fn performed() -> [Performed; 5] {
         Performed::NotStarted { detail: detail() },
         Performed::Aborted { denial: Denial::new(Reason::RevokedHolder, "told") },
         Performed::Unknown { detail: detail() },
+        Performed::Begun { handle: "token".to_owned(), detail: detail() },
     ]
 }
 

@@ -64,10 +64,13 @@ async fn i5_pooled_one_session_of_the_broker_leads_to_one_for_each_mutation() {
     is_for_one_call(&world, &keys(sessions[0].as_ref().unwrap())).await;
 }
 
-const AUDIENCE: &str = "sts.amazonaws.com";
+/// The role that the tokens lead to.
+pub const WEB: &str = "arn:aws:iam::123456789012:role/seb-web";
+
+pub const AUDIENCE: &str = "sts.amazonaws.com";
 
 /// A trust domain whose tokens the account believes.
-async fn believed(world: &World) -> (Spire, MintIssuer) {
+pub async fn believed(world: &World) -> (Spire, MintIssuer) {
     let admin_ids = vec!["spiffe://example.org/seb".to_owned()];
     let spire = Spire::start(&world.folder, Options { admin_ids, discovery: true, ..Options::default() }).await;
     let provider = [
@@ -102,7 +105,7 @@ async fn believed(world: &World) -> (Spire, MintIssuer) {
 async fn i5_web_identity_a_token_becomes_the_session_of_its_mutation() {
     let world = World::new().await;
     let (spire, issuer) = believed(&world).await;
-    let role = format!("arn:aws:iam::{ACCOUNT}:role/seb-web").parse().unwrap();
+    let role = WEB.parse().unwrap();
     let (sts, region) = (world.aws.origin().parse().unwrap(), "eu-west-1".parse().unwrap());
     let exchange = Exchange::WebIdentity(WebIdentity::new(client(), sts, region, role, AUDIENCE.to_owned()));
     assert_eq!(exchange.form(), Form::Jwt { audiences: vec![AUDIENCE.to_owned()] });
@@ -124,11 +127,7 @@ async fn i5_web_identity_a_token_becomes_the_session_of_its_mutation() {
     assert!(matches!(error, ExchangeError::AssumeRole(_)) && !error.is_retryable(), "{error:?}");
     // Nor an agent's own.
     let token = spire.mint_jwt("agent/one", &[AUDIENCE], "60s").await;
-    let parameters = [
-        ("RoleArn", "arn:aws:iam::123456789012:role/seb-web"),
-        ("RoleSessionName", "agent"),
-        ("WebIdentityToken", token.as_str()),
-    ];
+    let parameters = [("RoleArn", WEB), ("RoleSessionName", "agent"), ("WebIdentityToken", token.as_str())];
     let asked = Asked::query("sts", "AssumeRoleWithWebIdentity", &parameters);
     let (status, answer) = world.aws.send_unsigned(&asked).await;
     assert!(status == StatusCode::FORBIDDEN && answer.contains("AccessDenied"), "{status} {answer}");

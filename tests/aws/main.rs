@@ -11,6 +11,10 @@ mod boundary;
 #[cfg(test)]
 mod broker;
 #[cfg(test)]
+mod cloud_control;
+#[cfg(test)]
+mod control;
+#[cfg(test)]
 mod driving;
 #[cfg(test)]
 mod exchanges;
@@ -34,6 +38,8 @@ mod table;
 #[cfg(test)]
 #[path = "../support/testbed/mod.rs"]
 mod testbed;
+#[cfg(test)]
+mod ways;
 #[cfg(test)]
 mod world;
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use spiffe::SpiffeId;
+use tokio::time::Instant;
 
 use super::client::{InvalidSettings, Settings};
+use super::cloud_control::Asked;
 use super::evidence;
 use super::exchange::{Exchange, Own};
 use super::observe::{self, Seen};
@@ -18,7 +20,7 @@ use super::request::bind::Condition;
 use super::request::{Operation, Reach, Request};
 use super::wire::{Sent, Wire};
 use crate::clock;
-use crate::contract::{AwsResource, Baseline, Call, CallBody, Json, Pointer, Resource, TargetKind, Verb};
+use crate::contract::{AwsOperation, AwsResource, Baseline, Call, CallBody, Json, Pointer, Resource, TargetKind, Verb};
 use crate::decision::{LiveState, MutationId, PermittedCall, Terms};
 use crate::digest::Digest;
 use crate::identity::{ExecutionIdentity, Form};
@@ -30,7 +32,7 @@ use crate::telemetry::{Shown, log};
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The longest that reading may take, a session included.
-const READ: Duration = Duration::from_secs(10);
+pub(super) const READ: Duration = Duration::from_secs(10);
 
 /// An AWS account, as the broker drives it and the authority reads it.
 pub struct Aws {
@@ -47,15 +49,15 @@ struct Performing {
 }
 
 /// A call with everything that the broker writes into it.
-struct Bound<'c> {
-    operation: Operation,
-    resource: &'c AwsResource,
-    input: Json,
+pub(super) struct Bound<'c> {
+    pub(super) operation: Operation,
+    pub(super) resource: &'c AwsResource,
+    pub(super) input: Json,
     grade: Grade,
 }
 
 impl<'c> Bound<'c> {
-    fn of(call: &'c Call, mutation: &MutationId) -> Result<Self, String> {
+    pub(super) fn of(call: &'c Call, mutation: &MutationId) -> Result<Self, String> {
         let (Verb::Aws(name), Resource::Aws(resource)) = (call.verb(), call.resource()) else {
             return Err(format!("`{}` is no operation of AWS", call.verb()));
         };
@@ -115,7 +117,7 @@ impl Aws {
         };
         let prepared = Bound::of(terms.call(), terms.mutation_id())
             .and_then(|bound| Ok((bound.request(&self.reach)?, bound, left(terms.deadline())?)));
-        let (request, Bound { operation, resource, .. }, left) = match prepared {
+        let (request, Bound { operation, resource, input, .. }, left) = match prepared {
             Ok(prepared) => prepared,
             Err(detail) => return not_started(detail),
         };
@@ -145,7 +147,13 @@ impl Aws {
             Sent::Lost(detail) => Performed::Unknown { detail },
             Sent::Answered(answer) => {
                 let answer = operation.answer(answer.status, &answer.headers, &answer.body);
-                meaning(terms, &operation, answer, performing.exchange.binding())
+                let binding = performing.exchange.binding();
+                match (Asked::of(&operation, &input), answer) {
+                    (Some(asked), Answer::Accepted { output, .. }) => {
+                        self.follow(&resource.region, &asked, &output, end, binding).await
+                    }
+                    (_, answer) => meaning(terms, &operation, answer, binding),
+                }
             }
         }
     }
@@ -166,19 +174,28 @@ impl Aws {
     async fn seen(&self, resource: &AwsResource) -> Result<Option<Seen>, Failure> {
         let read = resource.read.as_ref();
         let read = read.ok_or_else(|| Failure("the contract does not say how the state is read".to_owned()))?;
-        let operation = Operation::read(&read.operation).map_err(|error| Failure::of(&error))?;
-        let request = operation.request(&resource.region, &self.reach, &read.input);
-        let request = request.map_err(|error| Failure::of(&error))?;
         let end = clock::instant() + READ;
+        let answer = self.ask(&resource.region, &read.operation, &read.input, end).await?;
+        observe::seen(resource, read, answer)
+    }
+
+    /// What an operation answers that only reads, asked by this process's own session.
+    pub(super) async fn ask(
+        &self,
+        region: &str,
+        operation: &AwsOperation,
+        input: &Json,
+        end: Instant,
+    ) -> Result<Answer, Failure> {
+        let operation = Operation::read(operation).map_err(|error| Failure::of(&error))?;
+        let request = operation.request(region, &self.reach, input);
+        let request = request.map_err(|error| Failure::of(&error))?;
         let (session, open) =
             tokio::join!(self.reader.session(end), self.wire.open(&request.origin, &observe::Unfenced, end));
         let (session, open) = (session.map_err(|error| Failure::of(&error))?, open.map_err(Failure)?);
         let signed = request.signed(&session.credentials, now()?).map_err(|error| Failure::of(&error))?;
         match open.send(signed, end).await {
-            Sent::Answered(answer) => {
-                let answer = operation.answer(answer.status, &answer.headers, &answer.body);
-                observe::seen(resource, read, answer)
-            }
+            Sent::Answered(answer) => Ok(operation.answer(answer.status, &answer.headers, &answer.body)),
             Sent::Denied(denial) => Err(Failure(denial.to_string())),
             Sent::NotWritten(detail) | Sent::Lost(detail) => Err(Failure(detail)),
         }
@@ -287,6 +304,15 @@ impl Target for Aws {
                 Ok::<_, Failure>(evidence::of(terms, &bound.operation, seen.as_ref().map(Option::as_ref), at))
             };
             known.await.unwrap_or_else(|Failure(detail)| Evidence::Unavailable { detail })
+        })
+    }
+
+    fn progress<'a>(&'a self, terms: &'a Terms, handle: &'a str) -> BoxFuture<'a, Evidence> {
+        Box::pin(async move {
+            match self.became(terms, handle).await {
+                Some(evidence) => evidence,
+                None => self.evidence(terms).await,
+            }
         })
     }
 }
