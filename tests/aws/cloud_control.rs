@@ -10,7 +10,7 @@ use crate::permits::{Ask, Gate};
 use crate::ways::{Means, Way};
 use crate::world::World;
 
-const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:news";
+pub const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:news";
 
 /// Leave to make a topic, for so many seconds.
 fn create(seconds: u32) -> Ask {

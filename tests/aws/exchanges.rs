@@ -1,5 +1,7 @@
 //! The three exchanges, each to a session that makes its call and no other.
 
+use std::path::PathBuf;
+
 use http::StatusCode;
 use seb::clock;
 use seb::identity::spire::{MintIssuer, SpireServer};
@@ -69,10 +71,21 @@ pub const WEB: &str = "arn:aws:iam::123456789012:role/seb-web";
 
 pub const AUDIENCE: &str = "sts.amazonaws.com";
 
-/// A trust domain whose tokens the account believes.
+/// A trust domain whose tokens the account believes, and who mints them.
 pub async fn believed(world: &World) -> (Spire, MintIssuer) {
+    let spire = believed_below(world, None).await;
+    let own = world.folder.join("spire-seb");
+    spire.mint_folder("seb", "1h", &own).await;
+    let server = SpireServer { address: spire.server_address.parse().unwrap(), id: id("spire/server") };
+    let own = folder::open(&own).await.unwrap();
+    (spire, MintIssuer::new(server, own))
+}
+
+/// A trust domain whose tokens the account believes, its CA perhaps signed by another one.
+pub async fn believed_below(world: &World, upstream: Option<(PathBuf, PathBuf)>) -> Spire {
     let admin_ids = vec!["spiffe://example.org/seb".to_owned()];
-    let spire = Spire::start(&world.folder, Options { admin_ids, discovery: true, ..Options::default() }).await;
+    let options = Options { admin_ids, discovery: true, upstream, ..Options::default() };
+    let spire = Spire::start(&world.folder, options).await;
     let provider = [
         ("Url", spire.issuer.as_str()),
         ("ClientIDList.member.1", AUDIENCE),
@@ -94,11 +107,7 @@ pub async fn believed(world: &World) -> (Spire, MintIssuer) {
         { "Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRoleWithWebIdentity", "Condition": first_look },
     ]);
     world.aws.role("seb-web", &trust, &allow(&json!("*"))).await;
-    let own = world.folder.join("spire-seb");
-    spire.mint_folder("seb", "1h", &own).await;
-    let server = SpireServer { address: spire.server_address.parse().unwrap(), id: id("spire/server") };
-    let own = folder::open(&own).await.unwrap();
-    (spire, MintIssuer::new(server, own))
+    spire
 }
 
 #[tokio::test(flavor = "multi_thread")]

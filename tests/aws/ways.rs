@@ -8,7 +8,8 @@ use seb::target::aws::Aws as Driver;
 use seb::target::aws::settings::{Account, ExchangeSettings};
 use seb::target::{Performed, Target};
 
-use crate::exchanges::{AUDIENCE, WEB, believed};
+use crate::exchanges::{AUDIENCE, WEB, believed, believed_below};
+use crate::house::World as House;
 use crate::permits::{Ask, Gate};
 use crate::roles_anywhere::{PROFILE, ROLE, TRUST_ANCHOR};
 use crate::testbed::PATIENCE;
@@ -41,6 +42,15 @@ impl Way {
         }
     }
 
+    /// The name, as configurations have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PerMutation => "per-mutation",
+            Self::Pooled => "pooled",
+            Self::WebIdentity => "web-identity",
+        }
+    }
+
     /// What the record says of it.
     pub const fn says(self) -> &'static str {
         match self {
@@ -55,7 +65,7 @@ impl Way {
 pub struct Means {
     pub way: Way,
     issuer: Arc<dyn Issuer>,
-    _spire: Option<Spire>,
+    pub spire: Option<Spire>,
 }
 
 impl Means {
@@ -67,7 +77,19 @@ impl Means {
                 (Arc::new(issuer), Some(spire))
             }
         };
-        Self { way, issuer, _spire: spire }
+        Self { way, issuer, spire }
+    }
+
+    /// For the broker of a house: SPIRE, where it is needed, is of the house's trust domain.
+    pub async fn in_house(house: &House, world: &World, way: Way) -> Self {
+        let spire = match way {
+            Way::PerMutation | Way::Pooled => None,
+            Way::WebIdentity => {
+                let ca = |name: &str| house.path("domain/active").join(name);
+                Some(believed_below(world, Some((ca("root.pem"), ca("root-key.pem")))).await)
+            }
+        };
+        Self { way, issuer: Arc::clone(&world.issuer) as _, spire }
     }
 
     /// A driver of the account, whose services are at this origin.
