@@ -1,5 +1,5 @@
 //! Cloud Control as its documentation has it, before an account: it takes a request, goes on with it, and tells by the
-//! request's token how it goes. Everything else it hands on to the account.
+//! request's token how it goes. Other calls it answers as it is told, and everything else it hands on to the account.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -55,6 +55,10 @@ struct State {
     told: BTreeMap<&'static str, VecDeque<Told>>,
     /// Tokens are not known any more.
     forgotten: bool,
+    /// What is answered to calls with this mark in the operation or body, the newest first.
+    said: Vec<(&'static str, StatusCode, String)>,
+    /// The bodies of those calls.
+    heard: Vec<String>,
 }
 
 /// Cloud Control before an account.
@@ -99,6 +103,16 @@ impl CloudControl {
         self.state().forgotten = true;
     }
 
+    /// What is answered to calls with this mark in the operation or the body.
+    pub fn says(&self, mark: &'static str, status: StatusCode, body: &str) {
+        self.state().said.insert(0, (mark, status, body.to_owned()));
+    }
+
+    /// The bodies of the calls that were answered so.
+    pub fn heard(&self) -> Vec<String> {
+        self.state().heard.clone()
+    }
+
     /// The calls of this operation.
     pub fn came(&self, operation: &str) -> Vec<Came> {
         self.state().came.iter().filter(|came| came.operation == operation).cloned().collect()
@@ -106,6 +120,13 @@ impl CloudControl {
 }
 
 impl State {
+    fn said(&mut self, target: &str, body: &str) -> Option<(StatusCode, String)> {
+        let found = self.said.iter().find(|(mark, ..)| target.contains(mark) || body.contains(mark))?;
+        let answer = (found.1, found.2.clone());
+        self.heard.push(body.to_owned());
+        Some(answer)
+    }
+
     fn step(&mut self, event: &mut Value) {
         let change = match self.next.len() {
             0 | 1 => self.next.front().cloned().unwrap_or_else(|| json!({})),
@@ -161,6 +182,12 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let target = header("x-amz-target");
+    let said = own.state().said(target, &String::from_utf8_lossy(&body));
+    if let Some((status, text)) = said {
+        let answer = Response::builder().status(status).header("x-amzn-requestid", "r-2");
+        return Ok(answer.body(Full::new(Bytes::from(text))).unwrap());
+    }
     let Some(operation) = header("x-amz-target").strip_prefix("CloudApiService.").map(str::to_owned) else {
         let (mut sender, connection) =
             client::handshake(TokioIo::new(TcpStream::connect(account).await?)).await.unwrap();

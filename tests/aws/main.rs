@@ -17,6 +17,8 @@ mod control;
 #[cfg(test)]
 mod driving;
 #[cfg(test)]
+mod evidence;
+#[cfg(test)]
 mod exchanges;
 #[cfg(test)]
 #[path = "../world/mod.rs"]

@@ -50,13 +50,15 @@ pub struct Ask {
     pub body: Value,
     pub baseline: Value,
     pub deadline: u32,
+    /// How many seconds ago it was decided.
+    pub ago: u64,
 }
 
 impl Ask {
     /// A call that needs the action of its own name.
     pub fn new(verb: &'static str, arn: &'static str, body: Value) -> Self {
         let baseline = json!({"mode": "exact", "identity": arn, "version": "unknown"});
-        Self { verb, actions: vec![verb], arns: vec![arn], read: Value::Null, body, baseline, deadline: 30 }
+        Self { verb, actions: vec![verb], arns: vec![arn], read: Value::Null, body, baseline, deadline: 30, ago: 0 }
     }
 
     pub fn resource(&self) -> Value {
@@ -72,7 +74,7 @@ impl Ask {
     /// Leave to make it, each time under another certificate and so under another mutation id.
     pub fn permit(&self) -> Permit {
         static CERTIFICATES: AtomicU32 = AtomicU32::new(1);
-        let now = clock::now().unwrap();
+        let now = Timestamp::from_millis(clock::now().unwrap().millis() - self.ago * 1000).unwrap();
         let begin = Timestamp::from_seconds(now.seconds() - 60).unwrap();
         let end = begin.saturating_add(Duration::from_secs(600));
         let mutation = json!({"verb": self.verb, "resource": self.resource(), "body": self.body});

@@ -18,6 +18,7 @@ use super::quota::Quota;
 use super::request::answer::{Answer, Refusal, RefusalKind};
 use super::request::bind::Condition;
 use super::request::{Operation, Reach, Request};
+use super::tokens::Mark;
 use super::wire::{Sent, Wire};
 use crate::clock;
 use crate::contract::{AwsOperation, AwsResource, Baseline, Call, CallBody, Json, Pointer, Resource, TargetKind, Verb};
@@ -179,6 +180,23 @@ impl Aws {
         observe::seen(resource, read, answer)
     }
 
+    /// That the mutation took effect, where AWS shows its client token.
+    async fn marked(&self, bound: &Bound<'_>, terms: &Terms) -> Result<Option<Evidence>, Failure> {
+        let Bound { operation, resource, input, .. } = bound;
+        let Some(mark) = Mark::of(operation, input, terms.mutation_id()) else { return Ok(None) };
+        let read = mark.read.parse().map_err(|_| Failure(format!("`{}` is no name", mark.read)))?;
+        let answer = self.ask(&resource.region, &read, &mark.input, clock::instant() + READ).await?;
+        match answer {
+            Answer::Accepted { output, .. } => {
+                Ok(mark.seen(&output).map(|detail| Evidence::Applied { version: None, detail }))
+            }
+            // Without leave to look, and where there is nothing, it is as if AWS showed none.
+            Answer::Refused(Refusal { kind: RefusalKind::Denied | RefusalKind::NotFound, .. }) => Ok(None),
+            Answer::Refused(Refusal { code, message, .. }) => Err(Failure(format!("{code}: {message}"))),
+            Answer::Failed { detail } | Answer::NotCredible { detail } => Err(Failure(detail)),
+        }
+    }
+
     /// What an operation answers that only reads, asked by this process's own session.
     pub(super) async fn ask(
         &self,
@@ -296,6 +314,9 @@ impl Target for Aws {
                 let at = now()?;
                 if let Some(early) = evidence::early(terms, at) {
                     return Ok(early);
+                }
+                if let Some(applied) = self.marked(&bound, terms).await? {
+                    return Ok(applied);
                 }
                 let seen = match evidence::needs(terms, &bound.operation) {
                     true => Some(self.seen(bound.resource).await?),

@@ -2,8 +2,9 @@
 //!
 //! | seen | says |
 //! |---|---|
+//! | the mutation's own client token, where AWS shows it ([`super::tokens`]) | it took effect |
 //! | the certified version, which every mutation changes, some time after the deadline | it did not take effect |
-//! | anything else | that cannot be told: AWS keeps no mark of a mutation that reading would show |
+//! | anything else | that cannot be told: AWS keeps no other mark of a mutation that reading would show |
 //!
 //! What a person then looks at is CloudTrail: every event of the session has the mutation's id.
 

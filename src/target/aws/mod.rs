@@ -30,6 +30,7 @@ pub mod policy;
 pub mod quota;
 pub mod request;
 pub mod settings;
+mod tokens;
 mod wire;
 pub mod x509;
 
