@@ -246,7 +246,7 @@ impl BrokerMetrics {
             phase_seconds: registry.add(
                 "phase_seconds",
                 &["phase"],
-                "Seconds of each phase of an execution: verify, facts, claim, mint, call, complete.",
+                "Seconds of each phase of an execution: verify, facts (of it dry_run), claim, mint, call, complete.",
                 Family::new_with_constructor(seconds as fn() -> Histogram),
             ),
             in_flight: registry.add(
