@@ -215,7 +215,7 @@ async fn answer(
         Told::Cut => {
             let text = answer.to_string();
             let length = text.len();
-            let cut = built(status, text[..length / 2].to_owned());
+            let cut = built(status, text.chars().take(length / 2).collect());
             cut.map(|mut cut: Response<Full<Bytes>>| {
                 cut.headers_mut().insert("content-length", (length as u64).into());
                 cut

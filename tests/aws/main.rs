@@ -27,6 +27,9 @@ mod house;
 #[path = "../support/memory.rs"]
 mod memory;
 #[cfg(test)]
+#[path = "../support/permit.rs"]
+mod permit;
+#[cfg(test)]
 mod permits;
 #[cfg(test)]
 #[path = "../support/roles_anywhere.rs"]
