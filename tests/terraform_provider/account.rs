@@ -151,7 +151,7 @@ impl Account<'_> {
 
     /// A call of AWS Organizations.
     pub async fn organization(&self, operation: &str, body: Value) -> Value {
-        self.json("organizations", &format!("AWSOrganizationsV20161128.{operation}"), body).await
+        self.api.organization(&self.keys, operation, &body).await
     }
 }
 

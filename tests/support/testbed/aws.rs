@@ -217,6 +217,14 @@ impl Api {
         Keys { id: part("accessKeyId"), secret: part("secretAccessKey"), token: None }
     }
 
+    /// A call of AWS Organizations that succeeds: the answer.
+    pub async fn organization(&self, keys: &Keys, operation: &str, body: &Value) -> Value {
+        let asked = Asked::json("organizations", &format!("AWSOrganizationsV20161128.{operation}"), body);
+        let (status, answer) = self.send(keys, &asked).await;
+        assert!(status.is_success(), "{operation}: {status} {answer}");
+        serde_json::from_str(&answer).unwrap()
+    }
+
     /// A session of a role, by these keys: the answer of STS.
     pub async fn assume(&self, keys: &Keys, role: &str, name: &str, more: &[(&str, &str)]) -> (StatusCode, String) {
         let mut parameters = vec![("RoleArn", role), ("RoleSessionName", name), ("DurationSeconds", "900")];
