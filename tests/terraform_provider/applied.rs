@@ -52,7 +52,7 @@ module "boundary" {
 }
 module "roles" {
   source                  = "./modules/broker-roles"
-  name                    = "second"
+  name                    = "seb-second"
   account_id              = local.account
   trust_domain            = "example.org"
   trust_anchor_arn        = "ANCHOR"
@@ -61,7 +61,7 @@ module "roles" {
 }
 module "pooled" {
   source                  = "./modules/broker-roles"
-  name                    = "pooled"
+  name                    = "seb-pooled"
   exchange                = "pooled"
   account_id              = local.account
   trust_domain            = "example.org"
@@ -192,7 +192,7 @@ async fn one_account_has_what_the_modules_render() {
 async fn roles(account: &Account<'_>, rendered: &impl Fn(&str, &str) -> Value) {
     let boundary = format!("arn:aws:iam::{ACCOUNT}:policy/seb/seb-second-boundary");
     assert_eq!(account.managed_policy(&boundary).await, rendered("boundary", "boundary"));
-    for (module, name) in [("roles", "second"), ("pooled", "pooled")] {
+    for (module, name) in [("roles", "seb-second"), ("pooled", "seb-pooled")] {
         let role = account.role(&format!("{name}-bootstrap")).await;
         assert_eq!(role.trust, rendered(module, "bootstrap_trust"));
         assert!(role.trust.to_string().contains(&anchor(ACCOUNT)), "{}", role.trust);
@@ -249,20 +249,27 @@ async fn finds(account: &Account<'_>) {
         "eventSource": "s3.amazonaws.com", "eventName": "PutBucketPolicy", "readOnly": false,
         "userIdentity": { "type": "IAMUser" },
     });
+    let widened = json!({
+        "eventSource": "iam.amazonaws.com", "eventName": "CreatePolicyVersion", "readOnly": false,
+        "requestParameters": { "policyArn": format!("arn:aws:iam::{ACCOUNT}:policy/seb/seb-second-boundary") },
+    });
     let stopped = json!({ "eventSource": "cloudtrail.amazonaws.com", "eventName": "StopLogging", "readOnly": false });
-    let execution = "seb/execution/second-orders";
+    let execution = "seb/execution/seb-second-orders";
     let found = [
-        ("aws.s3", user),
+        ("aws.s3", user.clone()),
         ("aws.s3", by("PutBucketPolicy", "ops", Some("CN=m-1"))),
         ("aws.s3", by("PutBucketPolicy", execution, None)),
+        ("aws.iam", widened),
         ("aws.cloudtrail", stopped),
     ];
-    let unremarkable = [by("PutBucketPolicy", execution, Some("CN=m-1")), by("PutBucketAcl", "ops", Some("CN=m-1"))];
+    let unremarkable = [
+        ("aws.s3", by("PutBucketPolicy", execution, Some("CN=m-1"))),
+        ("aws.s3", by("PutBucketAcl", "ops", Some("CN=m-1"))),
+        // Made up by somebody.
+        ("orders", user),
+    ];
     // Those of which nothing may come go first: when the others are there, these had their chance.
-    for detail in &unremarkable {
-        account.happens("aws.s3", detail).await;
-    }
-    for (source, detail) in &found {
+    for (source, detail) in unremarkable.iter().chain(&found) {
         account.happens(source, detail).await;
     }
     let mut taken = Vec::new();
