@@ -83,7 +83,7 @@ impl People {
 
     /// A path in the folder of the test that is not taken yet.
     pub fn fresh(&self, suffix: &str) -> PathBuf {
-        self.folder.join(&format!("{}-{suffix}", self.files.fetch_add(1, Ordering::SeqCst)))
+        self.folder.join(format!("{}-{suffix}", self.files.fetch_add(1, Ordering::SeqCst)))
     }
 
     /// Proposes what a file says; the exit status, the answer, and where the certificate is if it was admitted.
