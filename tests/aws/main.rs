@@ -26,6 +26,9 @@ mod memory;
 #[path = "../support/people.rs"]
 mod people;
 #[cfg(test)]
+#[path = "../support/permit.rs"]
+mod permit;
+#[cfg(test)]
 mod permits;
 #[cfg(test)]
 #[path = "../support/recorder.rs"]

@@ -129,6 +129,42 @@ async fn i6_etcd_stands_still() {
     world.verified().await;
 }
 
+/// The target is asked before the decision, and its answer does not come, or comes when the certificate is revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn i2_i3_a_dry_run_that_takes_its_time_uses_nothing_and_outlasts_no_revocation() {
+    let world = unread().await;
+    let tried = |replicas: u32| {
+        let mut step = exactly(replicas);
+        step["dry_run"] = json!(true);
+        step
+    };
+    // There is a connection then, over which the next request goes.
+    world.performs(&exactly(2)).await;
+    let certificate = world.certificate(&tried(4)).await;
+    world.wire.hold_answers();
+    let (status, refused) = world.execute("deployer", &certificate, &[]).await;
+    assert_eq!((status, &refused["error"]["reason"]), (4, &json!("dry_run_unknown")), "{refused}");
+    assert!(refused.to_string().contains("in time"), "{refused}");
+    world.wire.release_answers();
+    let (status, answer) = world.execute("deployer", &certificate, &[]).await;
+    assert_eq!((status, &answer["state"]), (0, &json!("succeeded")), "{answer}");
+
+    let certificate = world.certificate(&tried(5)).await;
+    world.wire.hold_answers();
+    let execute = world.execute("deployer", &certificate, &[]);
+    let revoked = async {
+        world.wire.answered().await;
+        let (_, checked) = world.execute("deployer", &certificate, &["--check"]).await;
+        assert!(checked.to_string().contains("the same call is being tried already"), "{checked}");
+        revokes(&world, "agent/deployer").await;
+        world.wire.release_answers();
+    };
+    let ((status, refused), ()) = tokio::join!(execute, revoked);
+    assert_eq!((status, &refused["error"]["reason"]), (1, &json!("revoked_holder")), "{refused}");
+    assert_eq!(world.object(CHECKOUT).await["spec"]["replicas"], 4);
+    world.verified().await;
+}
+
 /// Takes back everything that an agent was certified for, and waits until the broker knows.
 async fn revokes(world: &World, agent: &str) {
     let (holder, id) = (world.spire.id(agent), world.spire.id("sab"));

@@ -152,14 +152,14 @@ impl Status {
     }
 }
 
-/// The text without what follows `Invalid value: ` in quotes as Go writes them.
+/// The text without the values that it quotes, as Go writes them: what follows such as `Invalid value: `.
 fn without_values(text: &str) -> String {
-    const BEFORE: &str = "nvalid value: \"";
+    const BEFORE: [&str; 2] = ["value: \"", "Not found: \""];
     let mut kept = String::new();
     let mut rest = text;
-    while let Some((before, quoted)) = rest.split_once(BEFORE) {
-        kept.push_str(before);
-        kept.push_str("nvalid value");
+    while let Some((at, before)) = BEFORE.iter().filter_map(|before| Some((rest.find(before)?, before.len()))).min() {
+        let (told, quoted) = rest.split_at(at + before);
+        kept.push_str(told.trim_end_matches(": \""));
         let mut escaped = false;
         let end = quoted.find(|c| match c {
             '"' if !escaped => true,
@@ -296,6 +296,9 @@ mod tests {
                 "Invalid value: strict; Invalid value: e",
             ),
             (r#"Invalid value: "no end"#, "Invalid value"),
+            (r#"x: Unsupported value: "a": supported values: "b""#, r#"x: Unsupported value: supported values: "b""#),
+            (r#"x[1]: Duplicate value: "a""#, "x[1]: Duplicate value"),
+            (r#"x: Not found: "a", y: Invalid value: "b": no"#, "x: Not found, y: Invalid value: no"),
             ("spec.replicas: Invalid value: -1: must be", "spec.replicas: Invalid value: -1: must be"),
         ] {
             assert_eq!(without_values(text), kept, "{text}");
