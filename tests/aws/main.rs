@@ -13,6 +13,8 @@ mod broker;
 #[cfg(test)]
 mod driving;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod exchanges;
 #[cfg(test)]
 #[path = "../world/mod.rs"]
@@ -21,10 +23,16 @@ mod house;
 #[path = "../support/memory.rs"]
 mod memory;
 #[cfg(test)]
+#[path = "../support/people.rs"]
+mod people;
+#[cfg(test)]
 #[path = "../support/permit.rs"]
 mod permit;
 #[cfg(test)]
 mod permits;
+#[cfg(test)]
+#[path = "../support/recorder.rs"]
+mod recorder;
 #[cfg(test)]
 #[path = "../support/roles_anywhere.rs"]
 mod roles_anywhere;
