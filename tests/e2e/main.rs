@@ -23,3 +23,5 @@ mod examples;
 mod exchanges;
 #[cfg(test)]
 mod failing;
+#[cfg(test)]
+mod tokens;
