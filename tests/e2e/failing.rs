@@ -64,6 +64,11 @@ async fn three_to_five_is_refused_by_the_api_server_when_the_autoscaler_makes_it
     assert_eq!((status, &answer["state"]), (1, &json!("rejected")), "{answer}");
     assert_eq!(answer["rejection"], "precondition", "{answer}");
     assert!(answer["detail"].as_str().unwrap().contains("409 Conflict"), "the API server's own answer: {answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("` instead of `"), "both versions: {answer}");
+    let mutation = answer["mutation_id"].as_str().unwrap();
+    let audited = world.cluster.audit();
+    let sent = |event: &&Value| event["verb"] == "patch" && event["userAgent"].to_string().contains(mutation);
+    assert_eq!(audited.iter().filter(sent).count(), 1, "it is not tried again");
     let object = world.object(CHECKOUT).await;
     assert_eq!(object["spec"]["replicas"], 7);
     assert_eq!(object["metadata"]["annotations"]["seb.dev/mutation"], Value::Null, "{object}");

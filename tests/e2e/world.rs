@@ -147,7 +147,7 @@ impl World {
     }
 
     /// A path in the folder of the test that is not taken yet.
-    fn fresh(&self, suffix: &str) -> PathBuf {
+    pub fn fresh(&self, suffix: &str) -> PathBuf {
         self.folder.join(&format!("{}-{suffix}", self.files.fetch_add(1, Ordering::SeqCst)))
     }
 
