@@ -19,6 +19,8 @@ mod driving;
 #[cfg(test)]
 mod evidence;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod exchanges;
 #[cfg(test)]
 #[path = "../world/mod.rs"]
@@ -27,10 +29,16 @@ mod house;
 #[path = "../support/memory.rs"]
 mod memory;
 #[cfg(test)]
+#[path = "../support/people.rs"]
+mod people;
+#[cfg(test)]
 #[path = "../support/permit.rs"]
 mod permit;
 #[cfg(test)]
 mod permits;
+#[cfg(test)]
+#[path = "../support/recorder.rs"]
+mod recorder;
 #[cfg(test)]
 #[path = "../support/roles_anywhere.rs"]
 mod roles_anywhere;
