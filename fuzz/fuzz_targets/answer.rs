@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 use seb::contract::Json;
 use seb::target::aws::progress;
-use seb::target::aws::request::answer::{Answer, Refusal};
 use seb::target::aws::request::Operation;
+use seb::target::aws::request::answer::{Answer, Refusal};
 
 fuzz_target!(|data: &[u8]| {
     let Some((operation, status, headers, body)) = read(data) else { return };

@@ -15,9 +15,6 @@ pub mod decision;
 pub mod digest;
 #[path = "../../src/epoch_envelope.rs"]
 pub mod epoch_envelope;
-#[allow(dead_code, reason = "some of it is for modules that are not mounted")]
-#[path = "../../src/execution.rs"]
-pub mod execution;
 #[path = "../../src/reason.rs"]
 pub mod reason;
 #[path = "../../src/spiffe_id.rs"]
@@ -57,7 +54,9 @@ pub mod target {
             let applied = matches!(progress.evidence(Timestamp::END), Some(Evidence::Applied { .. }));
             assert_eq!(applied, progress.stage == Stage::Done);
             match progress.performed("", None) {
-                Performed::Succeeded { detail, .. } | Performed::Begun { detail, .. } | Performed::Rejected { detail, .. } => {
+                Performed::Succeeded { detail, .. }
+                | Performed::Begun { detail, .. }
+                | Performed::Rejected { detail, .. } => {
                     assert!(detail.len() < 8192 && !detail.contains(char::is_control));
                 }
                 other => panic!("{other:?}"),
@@ -71,8 +70,10 @@ pub mod target {
 mod mounted {
     pub mod ceiling;
     pub mod epoch;
+    #[allow(dead_code, reason = "some of it is for modules that are not mounted")]
+    pub mod execution;
 }
-pub use mounted::{ceiling, epoch};
+pub use mounted::{ceiling, epoch, execution};
 
 /// The DER elements that stand one after the other in `data`; what is left over is the last one. So a target can take an
 /// attribute certificate and its chain as one input, with nothing between them that a mutation could break.
