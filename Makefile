@@ -21,13 +21,13 @@ crosschecks := $(filter crosscheck%,$(tests))
 terraforms := $(filter terraform%,$(tests))
 # Tests on the real servers have one, too: those that mount the testbed.
 mounting := $(shell grep -ls 'support/testbed/mod.rs"\]' tests/*.rs tests/*/main.rs)
-testbeds := $(sort $(basename $(notdir $(mounting:/main.rs=))))
+testbeds := $(filter-out $(terraforms),$(sort $(basename $(notdir $(mounting:/main.rs=)))))
 integrations := $(filter-out $(crosschecks) $(testbeds) $(terraforms),$(tests))
 
 # A test called `child_...` is a process that another test starts, and one called `measure_...` only measures.
 
 # Quick ones first.
-STAGES := lint unit integration terraform checkov $(if $(crosschecks),crosscheck) testbed fuzz
+STAGES := lint unit integration terraform checkov terraform-provider $(if $(crosschecks),crosscheck) testbed fuzz
 
 .PHONY: help
 help: ## List the targets
@@ -86,9 +86,9 @@ test-checkov: ## What a linter says of the Terraform modules; findings are answe
 	@scripts/stage --needs checkov checkov "what a linter says of the Terraform modules" scripts/checkov
 
 .PHONY: test-terraform-provider
-test-terraform-provider: ## The same with the AWS provider; skipped until `scripts/testbed terraform-provider-aws` built it
+test-terraform-provider: ## The same with the AWS provider, and applied to an emulator; skipped until both are built
 	@scripts/stage --needs-command terraform $(if $(SEB_TERRAFORM_MIRROR),,--needs-built terraform-provider-aws) \
-		terraform-provider "the Terraform modules, with the AWS provider" \
+		--needs-built fakecloud terraform-provider "the Terraform modules, with the AWS provider, applied to an emulator" \
 		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast --test terraform_provider
 
 .PHONY: test-fuzz

@@ -1,5 +1,6 @@
 //! The attacks of the table, carried out.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -13,10 +14,10 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use seb::clock;
 use seb::target::aws::create_session::RolesAnywhere;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::roles_anywhere::{PROFILE, REGION, ROLE, TRUST_ANCHOR};
-use crate::testbed::aws::{Asked, Keys, allow, element, policy};
+use crate::testbed::aws::{ACCOUNT, Api, Asked, Keys, allow, element, policy};
 use crate::world::{ORDERS, OTHER, PASSED, TARGET, USERS, World, certified, client, item, keys, mutation, soon};
 
 const SECOND_ANCHOR: &str =
@@ -48,6 +49,7 @@ pub async fn attempt(world: &World, name: &str) -> Outcome {
         | "ca-as-leaf" => at_create_session(world, name).await,
         "bootstrap-acts" | "bootstrap-elsewhere" | "bootstrap-wide" => by_bootstrap(world, name).await,
         "resource-policy" | "resource-policy-late" | "resource-policy-implicit" => by_grant(world, name).await,
+        _ if name.starts_with("admin-") => by_administrator(world, name).await,
         _ => by_session(world, name).await,
     }
 }
@@ -272,4 +274,82 @@ async fn by_grant(world: &World, name: &str) -> Outcome {
         passed(end).await;
     }
     aws.send(&keys, &object).await.into()
+}
+
+/// Texts of the module `organization-guardrails`, as `tests/terraform` renders them.
+const SERVICE_CONTROL_POLICIES: &str = include_str!("../golden/service-control-policies.json");
+const MANAGEMENT: &str = "999999999999";
+
+/// Puts the account into an organization in which they are attached to the root: the keys of an administrator of the management
+/// account, and of one of this account.
+async fn organize(aws: &Api) -> (Keys, Keys) {
+    let management = aws.administrator(MANAGEMENT, None).await;
+    let call = async |operation: &str, body: Value| aws.organization(&management, operation, &body).await;
+    let made = call("CreateOrganization", json!({ "FeatureSet": "ALL" })).await;
+    let administrator = aws.administrator(ACCOUNT, made["Organization"]["Id"].as_str()).await;
+    let root = call("ListRoots", json!({})).await["Roots"][0]["Id"].clone();
+    let policies: BTreeMap<String, Value> = serde_json::from_str(SERVICE_CONTROL_POLICIES).unwrap();
+    assert_eq!(policies.len(), 3);
+    for (name, policy) in policies {
+        let kind = "SERVICE_CONTROL_POLICY";
+        let policy = json!({ "Name": name, "Description": "", "Type": kind, "Content": policy.to_string() });
+        let made = call("CreatePolicy", policy).await;
+        let id = &made["Policy"]["PolicySummary"]["Id"];
+        call("AttachPolicy", json!({ "PolicyId": id, "TargetId": root })).await;
+    }
+    (management, administrator)
+}
+
+/// An administrator with long-lived keys, in an organization with the policies of the module.
+async fn by_administrator(world: &World, name: &str) -> Outcome {
+    let aws = &world.aws;
+    let everything = policy(&allow(&json!("*"))).to_string();
+    let everybody = policy(&json!({ "Effect": "Allow", "Principal": { "AWS": "*" }, "Action": "sts:AssumeRole" }));
+    let boundary = [("PolicyName", "boundary"), ("Path", "/seb/"), ("PolicyDocument", everything.as_str())];
+    aws.root(&Asked::query("iam", "CreatePolicy", &boundary)).await;
+    let role =
+        [("RoleName", "seb-orders"), ("Path", "/seb/execution/"), ("AssumeRolePolicyDocument", &everybody.to_string())];
+    aws.root(&Asked::query("iam", "CreateRole", &role)).await;
+    let (management, administrator) = organize(aws).await;
+    // What nobody protects goes on.
+    let (status, answer) = aws.send(&administrator, &item("GetItem", "orders", "1")).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let (keys, asked) = match name {
+        "admin-bound" => (administrator, update_table()),
+        "admin-bound-boundary" => {
+            let arn = format!("arn:aws:iam::{ACCOUNT}:policy/seb/boundary");
+            let version = [("PolicyArn", arn.as_str()), ("PolicyDocument", &everything), ("SetAsDefault", "true")];
+            (administrator, Asked::query("iam", "CreatePolicyVersion", &version))
+        }
+        "admin-bound-issuer" => {
+            let thumb = "0".repeat(40);
+            let issuer = [("Url", "https://issuer.example.org"), ("ThumbprintList.member.1", thumb.as_str())];
+            (administrator, Asked::query("iam", "CreateOpenIDConnectProvider", &issuer))
+        }
+        "admin-bound-session" => {
+            let role = format!("arn:aws:iam::{ACCOUNT}:role/seb/execution/seb-orders");
+            return aws.assume(&administrator, &role, "mine", &[]).await.into();
+        }
+        "admin-bound-tag" => {
+            let tag = [("RoleName", "other"), ("Tags.member.1.Key", "seb:mutation"), ("Tags.member.1.Value", "m-1")];
+            (administrator, Asked::query("iam", "TagRole", &tag))
+        }
+        "admin-management" => {
+            let table = json!({
+                "TableName": "orders", "BillingMode": "PAY_PER_REQUEST",
+                "KeySchema": [{ "AttributeName": "id", "KeyType": "HASH" }],
+                "AttributeDefinitions": [{ "AttributeName": "id", "AttributeType": "S" }],
+            });
+            let made = aws.send(&management, &Asked::json("dynamodb", "DynamoDB_20120810.CreateTable", &table)).await;
+            assert_eq!(made.0, StatusCode::OK, "{}", made.1);
+            (management, update_table())
+        }
+        _ => panic!("nobody wrote `{name}`"),
+    };
+    aws.send(&keys, &asked).await.into()
+}
+
+fn update_table() -> Asked {
+    let body = json!({ "TableName": "orders", "DeletionProtectionEnabled": true });
+    Asked::json("dynamodb", "DynamoDB_20120810.UpdateTable", &body)
 }

@@ -61,4 +61,10 @@ rows! {
     i4_no_altered_request "altered";
     the_same_call_twice "again";
     an_administrator "admin";
+    i5_no_administrator_of_an_organization "admin-bound";
+    i5_no_other_boundary "admin-bound-boundary";
+    i5_no_other_issuer "admin-bound-issuer";
+    i5_no_administrator_in_an_execution_role "admin-bound-session";
+    i5_no_administrator_tags_a_role "admin-bound-tag";
+    an_administrator_of_the_management_account "admin-management";
 }

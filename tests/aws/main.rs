@@ -11,7 +11,13 @@ mod boundary;
 #[cfg(test)]
 mod broker;
 #[cfg(test)]
+mod cloud_control;
+#[cfg(test)]
+mod control;
+#[cfg(test)]
 mod driving;
+#[cfg(test)]
+mod evidence;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
@@ -45,6 +51,8 @@ mod table;
 #[cfg(test)]
 #[path = "../support/testbed/mod.rs"]
 mod testbed;
+#[cfg(test)]
+mod ways;
 #[cfg(test)]
 mod world;
 

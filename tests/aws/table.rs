@@ -17,6 +17,8 @@ pub enum By {
     Session,
     /// The signature of the request.
     Signature,
+    /// A service control policy of the module `organization-guardrails`.
+    Organization,
     /// Nothing: it is done, and only found.
     Nothing,
 }
@@ -68,6 +70,12 @@ pub const ATTACKS: &[Row] = &[
     row("altered", By::Signature, "SignatureDoesNotMatch", "the body of a signed request is altered on the way"),
     row("again", By::Nothing, "CloudTrail: two events of one `sourceIdentity`", "the session makes the same call twice, within its seconds"),
     row("admin", By::Nothing, "CloudTrail: a mutation without the `sourceIdentity` of a record", "an administrator with long-lived keys makes the mutation, where no SCP is in force"),
+    row("admin-bound", By::Organization, DENIED, "the same, where those of the module `organization-guardrails` are"),
+    row("admin-bound-boundary", By::Organization, DENIED, "there, that administrator gives the permission boundary another version"),
+    row("admin-bound-issuer", By::Organization, DENIED, "there, that administrator makes an identity provider of his own"),
+    row("admin-bound-session", By::Organization, DENIED, "there, that administrator assumes an execution role, which lets everybody in"),
+    row("admin-bound-tag", By::Organization, DENIED, "there, that administrator gives a role the tag `seb:mutation`"),
+    row("admin-management", By::Nothing, "CloudTrail of that account; run nothing in it", "an administrator of the management account with long-lived keys makes the mutation in it"),
 ];
 
 /// The part of `docs/boundary-aws.md` that shows them.
@@ -81,6 +89,7 @@ pub fn markdown(rows: &[Row]) -> String {
             By::Bootstrap => "policy of the bootstrap role",
             By::Session => "session policy",
             By::Signature => "signature",
+            By::Organization => "service control policy",
             By::Nothing => "**nothing**",
         };
         writeln!(out, "| {attack} | {by} | {says} |").unwrap();

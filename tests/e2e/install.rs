@@ -82,6 +82,7 @@ pub async fn before(cluster: &Kubernetes) {
         ("apis/apps/v1/namespaces/shop/deployments", deployment()),
         ("api/v1/namespaces/shop/serviceaccounts", json!({ "metadata": { "name": "default" } })),
         ("api/v1/namespaces/shop/pods", pod("checkout-a", "default")),
+        ("api/v1/nodes", json!({ "metadata": { "name": "n1" } })),
         (
             "apis/rbac.authorization.k8s.io/v1/namespaces/shop/rolebindings",
             binding("mallory-edits", "system:aggregate-to-edit", json!({ "kind": "User", "name": "mallory" })),

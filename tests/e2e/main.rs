@@ -26,3 +26,5 @@ mod examples;
 mod exchanges;
 #[cfg(test)]
 mod failing;
+#[cfg(test)]
+mod tokens;

@@ -103,12 +103,16 @@ fn changes_of_the_boundary_are_found() {
     let infrastructure = || session("infrastructure/terraform", None);
     let glass = json!({ "roleArn": "arn:aws:iam::123456789012:role/seb/break-glass/seb-break-glass" });
     let role = |name: &str| json!({ "roleName": name });
+    let policy = |name: &str| json!({ "policyArn": format!("arn:aws:iam::123456789012:policy/{name}") });
     for (source, name, asked, expected) in [
         ("rolesanywhere", "CreateTrustAnchor", json!({}), true),
         ("rolesanywhere", "PutAttributeMapping", json!({}), true),
         ("rolesanywhere", "CreateSession", json!({}), false),
         ("iam", "UpdateAssumeRolePolicy", role("seb-orders"), true),
         ("iam", "UpdateAssumeRolePolicy", role("ops"), false),
+        ("iam", "CreatePolicyVersion", policy("seb/seb-execution-boundary"), true),
+        ("iam", "SetDefaultPolicyVersion", policy("seb/seb-execution-boundary"), true),
+        ("iam", "CreatePolicyVersion", policy("ops"), false),
         ("iam", "CreateOpenIDConnectProvider", json!({}), true),
         ("iam", "UpdateSAMLProvider", json!({}), true),
         ("organizations", "DetachPolicy", json!({}), true),
@@ -121,6 +125,24 @@ fn changes_of_the_boundary_are_found() {
     ] {
         let event = event(&format!("{source}.amazonaws.com"), name, infrastructure(), asked);
         assert_eq!(found("detection/controls_pattern", &event), expected, "{source} {name}");
+    }
+}
+
+/// AWS lets nobody else put events of such a source on the bus.
+#[test]
+fn what_somebody_makes_up_is_not_heard() {
+    let asked = json!({ "roleArn": "arn:aws:iam::123456789012:role/seb/break-glass/seb-break-glass" });
+    let mut put = event("s3.amazonaws.com", "PutBucketPolicy", json!({ "type": "Root" }), json!({}));
+    let mut stop = event("cloudtrail.amazonaws.com", "StopLogging", json!({ "type": "Root" }), json!({}));
+    let mut glass = event("sts.amazonaws.com", "AssumeRole", json!({ "type": "IAMUser" }), asked);
+    for (rule, event) in [
+        ("detection/mutations_pattern", &mut put),
+        ("detection/controls_pattern", &mut stop),
+        ("open/pattern", &mut glass),
+    ] {
+        assert!(found(rule, event), "{rule}");
+        event["source"] = json!("orders");
+        assert!(!found(rule, event), "{rule}");
     }
 }
 

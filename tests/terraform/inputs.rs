@@ -47,7 +47,7 @@ fn good(module: &str) -> Vec<(&'static str, &'static str)> {
 type Refused = (&'static str, &'static [(&'static str, &'static str)], &'static str);
 
 const REFUSED: &[Refused] = &[
-    ("break-glass", &[("name", r#""Seb""#)], "at most 40 lower-case"),
+    ("break-glass", &[("name", r#""glass""#)], "protect no other"),
     ("break-glass", &[("account_id", r#""12345""#)], "12 digits"),
     ("break-glass", &[("region", r#""europe""#)], "such as `eu-west-1`"),
     ("break-glass", &[("partition", r#""amazon""#)], "`aws-us-gov`"),
@@ -89,7 +89,8 @@ const REFUSED: &[Refused] = &[
         &[("alarm_topic_arn", r#""arn:aws:sns:eu-west-2:123456789012:security""#)],
         "in the region of the rule",
     ),
-    ("broker-roles", &[("name", r#""a-name-that-is-much-too-long""#)], "at most 20 lower-case"),
+    ("broker-roles", &[("name", r#""broker""#)], "the detection knows roles by it"),
+    ("broker-roles", &[("name", r#""seb-that-is-much-too-long""#)], "at most 16 lower-case"),
     ("broker-roles", &[("account_id", r#""12345678901x""#)], "12 digits"),
     ("broker-roles", &[("partition", r#""aws-eu""#)], "`aws-us-gov`"),
     ("broker-roles", &[("exchange", r#""per_mutation""#)], "`per-mutation`, `pooled` or"),
@@ -203,7 +204,7 @@ const REFUSED: &[Refused] = &[
     ),
     ("broker-roles", &[("tags", r#"{ "seb:mutation" = "m" }"#)], "belong to sessions"),
     ("broker-roles", &[("tags", r#"{ "x509SAN/URI" = "m" }"#)], "belong to sessions"),
-    ("detection", &[("name", r#""""#)], "at most 40 lower-case"),
+    ("detection", &[("name", r#""watch""#)], "protect no other"),
     ("detection", &[("account_id", r#""a""#)], "12 digits"),
     ("detection", &[("region", r#""eu-west""#)], "such as `eu-west-1`"),
     ("detection", &[("partition", r#""x""#)], "`aws-us-gov`"),

@@ -22,6 +22,8 @@ mod table;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::Value;
 
     use crate::render::{MODULES, POLICIES, deployed, root, terraform};
@@ -126,5 +128,20 @@ mod tests {
         let (status, output) = deployed(&source);
         assert!(!status.success());
         assert!(output.contains("AWS takes 5120 characters, and these have more: mutations ("), "{output}");
+    }
+
+    /// `tests/aws` tries an emulator's evaluation of them, without Terraform. `UPDATE=1` writes them.
+    #[test]
+    fn the_service_control_policies_that_are_tried_elsewhere_are_these() {
+        let path = root().join("tests/golden/service-control-policies.json");
+        let policies: BTreeMap<_, Value> = ["controls", "mutations", "sessions"]
+            .map(|name| (name, serde_json::from_str(&POLICIES[&format!("guardrails/{name}")]).unwrap()))
+            .into();
+        let text = serde_json::to_string_pretty(&policies).unwrap() + "\n";
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let has = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(has, text, "run `UPDATE=1 cargo test --test terraform`");
     }
 }

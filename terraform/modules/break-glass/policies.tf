@@ -55,6 +55,7 @@ locals {
   # Every attempt, whether it came through or not.
   pattern = {
     "detail-type" = ["AWS API Call via CloudTrail"]
+    source        = [{ prefix = "aws." }]
     detail = {
       eventSource       = ["sts.amazonaws.com"]
       eventName         = [{ prefix = "AssumeRole" }]

@@ -1,11 +1,11 @@
 variable "name" {
   type        = string
-  description = "What the names of the roles and of the profile begin with."
+  description = "What the names of the roles and of the profile begin with: `seb`, or `seb-...`, by which the detection knows them."
   default     = "seb"
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{0,19}$", var.name))
-    error_message = "The name has at most 20 lower-case letters, digits and dashes, and begins with a letter."
+    condition     = can(regex("^seb(-[a-z0-9-]{1,16})?$", var.name))
+    error_message = "The name is `seb`, or `seb-` and at most 16 lower-case letters, digits and dashes: the detection knows roles by it."
   }
 }
 

@@ -23,8 +23,10 @@ locals {
     [for present in [false] : { userIdentity = { sessionContext = { sourceIdentity = [{ exists = present }] } } } if !var.web_identity],
   )
 
+  # Nobody but AWS puts events of such a source on the bus: what somebody else makes up is not heard.
   mutations = {
     "detail-type" = ["AWS API Call via CloudTrail"]
+    source        = [{ prefix = "aws." }]
     detail = {
       eventSource = local.sources
       eventName   = sort(distinct(flatten([for names in var.protected_events : tolist(names)])))
@@ -35,10 +37,12 @@ locals {
   # Changes of the boundary itself, by whomever: few, and each is known beforehand.
   controls = {
     "detail-type" = ["AWS API Call via CloudTrail"]
+    source        = [{ prefix = "aws." }]
     detail = {
       "$or" = [
         { eventSource = ["rolesanywhere.amazonaws.com"], readOnly = [false], eventName = [{ "anything-but" = ["CreateSession"] }] },
         { eventSource = ["iam.amazonaws.com"], readOnly = [false], requestParameters = { roleName = [{ prefix = "seb-" }] } },
+        { eventSource = ["iam.amazonaws.com"], readOnly = [false], requestParameters = { policyArn = [{ wildcard = "arn:*:policy/seb/*" }] } },
         { eventSource = ["iam.amazonaws.com"], eventName = [{ wildcard = "*OpenIDConnectProvider*" }, { wildcard = "*SAMLProvider*" }], readOnly = [false] },
         { eventSource = ["organizations.amazonaws.com"], eventName = [{ suffix = "Policy" }, { suffix = "PolicyType" }], readOnly = [false] },
         { eventSource = ["cloudtrail.amazonaws.com"], eventName = ["DeleteTrail", "PutEventSelectors", "StopLogging", "UpdateTrail"] },

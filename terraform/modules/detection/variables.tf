@@ -1,11 +1,11 @@
 variable "name" {
   type        = string
-  description = "What the names of rules, queues and alarms begin with; the guardrails protect names that begin with `seb-`."
+  description = "What the names of rules, queues and alarms begin with; it begins with `seb-`, by which the guardrails protect them."
   default     = "seb-detection"
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{0,39}$", var.name))
-    error_message = "The name has at most 40 lower-case letters, digits and dashes, and begins with a letter."
+    condition     = can(regex("^seb-[a-z0-9-]{1,36}$", var.name))
+    error_message = "The name is `seb-` and at most 36 lower-case letters, digits and dashes: the guardrails protect no other."
   }
 }
 

@@ -22,7 +22,7 @@ variable "partition" {
 
 variable "target_ids" {
   type        = set(string)
-  description = "To what the policies are attached: roots, organizational units, accounts."
+  description = "To what the policies are attached: roots, organizational units, accounts. Known when Terraform plans, not made by the same `apply`."
 
   validation {
     condition     = length(var.target_ids) >= 1 && alltrue([for id in var.target_ids : can(regex("^(r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|[0-9]{12})$", id))])

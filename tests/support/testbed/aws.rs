@@ -8,6 +8,9 @@
 //!   account, and the condition `aws:PrincipalArn`, which has the session's ARN too.
 //! - An unsigned request needs a trust policy that names everybody: [`FIRST_LOOK`] is only good for that.
 //! - It believes a token without looking at its signature.
+//! - A policy on a role of a path is compared with an ARN without that path, and a session's `aws:PrincipalArn` is its own.
+//! - It enforces service control policies, and takes resource control policies for such. `FullAWSAccess` is attached to the
+//!   root of an organization alone: where another policy is attached, so must that be, or everything is denied.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -84,7 +87,7 @@ impl Asked {
 
     /// An operation of a service that speaks `awsJson`: `DynamoDB_20120810.PutItem`, say.
     pub fn json(service: &'static str, target: &str, body: &Value) -> Self {
-        let version = if service == "kms" { "1.1" } else { "1.0" };
+        let version = if ["kms", "events", "organizations"].contains(&service) { "1.1" } else { "1.0" };
         let headers = vec![
             ("content-type".to_owned(), format!("application/x-amz-json-{version}")),
             ("x-amz-target".to_owned(), target.to_owned()),
@@ -204,6 +207,26 @@ impl Api {
         Keys { id: part("AccessKeyId"), secret: part("SecretAccessKey"), token: None }
     }
 
+    /// A user with long-lived keys who may do everything in this account, which is in no organization or in this one.
+    pub async fn administrator(&self, account: &str, organization: Option<&str>) -> Keys {
+        let body = json!({ "accountId": account, "userName": "admin", "organizationId": organization });
+        let mut asked = Asked::rest("iam", Method::POST, "/_fakecloud/iam/create-admin").with_body(&body.to_string());
+        asked.headers.push(("content-type".to_owned(), "application/json".to_owned()));
+        let (status, answer) = self.send_unsigned(&asked).await;
+        assert!(status.is_success(), "{status} {answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let part = |name: &str| answer[name].as_str().unwrap().to_owned();
+        Keys { id: part("accessKeyId"), secret: part("secretAccessKey"), token: None }
+    }
+
+    /// A call of AWS Organizations that succeeds: the answer.
+    pub async fn organization(&self, keys: &Keys, operation: &str, body: &Value) -> Value {
+        let asked = Asked::json("organizations", &format!("AWSOrganizationsV20161128.{operation}"), body);
+        let (status, answer) = self.send(keys, &asked).await;
+        assert!(status.is_success(), "{operation}: {status} {answer}");
+        serde_json::from_str(&answer).unwrap()
+    }
+
     /// A session of a role, by these keys: the answer of STS.
     pub async fn assume(&self, keys: &Keys, role: &str, name: &str, more: &[(&str, &str)]) -> (StatusCode, String) {
         let mut parameters = vec![("RoleArn", role), ("RoleSessionName", name), ("DurationSeconds", "900")];
@@ -254,6 +277,12 @@ pub fn element(xml: &str, name: &str) -> Option<String> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     Some(text.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+}
+
+/// The texts of all elements of this name, the same way.
+pub fn elements(xml: &str, name: &str) -> Vec<String> {
+    let end = format!("</{name}>");
+    xml.split_inclusive(&end).filter_map(|part| element(part, name)).collect()
 }
 
 async fn exchange(address: &str, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, String)> {
