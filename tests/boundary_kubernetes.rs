@@ -4,11 +4,17 @@
 //! `UPDATE=1 cargo test --test boundary_kubernetes golden` rewrites what the chart renders, `tests/golden/helm/`.
 
 #[cfg(test)]
+#[path = "boundary/accounts.rs"]
+mod accounts;
+#[cfg(test)]
 #[path = "boundary/attacks.rs"]
 mod attacks;
 #[cfg(test)]
 #[path = "boundary/chart.rs"]
 mod chart;
+#[cfg(test)]
+#[path = "boundary/resources.rs"]
+mod resources;
 #[cfg(test)]
 #[path = "boundary/table.rs"]
 #[expect(dead_code, reason = "its page is made by tests/helm.rs")]
@@ -31,11 +37,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::attacks::{self, attempt};
-    use crate::chart;
-    use crate::table::{ATTACKS, By, EXECUTORS, Row};
+    use crate::table::{ACCOUNTS, ATTACKS, By, EXECUTORS, Event, Row};
     use crate::testbed::client::{APPLY, MERGE};
     use crate::testbed::{Folder, awaited};
     use crate::world::{CHECKOUT, World, asks, deployment};
+    use crate::{accounts, chart};
 
     const VALUES: [&str; 3] = ["jwt-svid", "projected-token", "service-account"];
 
@@ -137,8 +143,8 @@ mod tests {
             By::Authentication => *status == StatusCode::UNAUTHORIZED && text.contains(says),
             By::Rbac => *status == StatusCode::FORBIDDEN && text.contains(says) && !text.contains("seb: "),
             By::Policy => *status == StatusCode::FORBIDDEN && text.contains(&format!("seb: {says}")),
-            By::Static if is_static => *status == StatusCode::FORBIDDEN && text.contains(&format!("seb: {says}")),
-            By::Static | By::Nothing => status.is_success(),
+            By::Static(_) if is_static => *status == StatusCode::FORBIDDEN && text.contains(&format!("seb: {says}")),
+            By::Static(_) | By::Nothing => status.is_success(),
         };
         assert!(expected, "`{name}`, {by:?}: {status} {answer:#}");
     }
@@ -146,6 +152,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn every_attack_of_the_table_meets_what_the_table_says() {
         let world = World::new(false).await;
+        the_release_runs(&world).await;
         what_is_certified_is_done(&world).await;
         let mut wrong = Vec::new();
         for row in ATTACKS {
@@ -158,6 +165,26 @@ mod tests {
         assert!(wrong.is_empty(), "{wrong:?}");
         what_nothing_stops_is_found(&world).await;
         a_rewritten_body_is_found(&world).await;
+    }
+
+    /// Pods pass `restricted`, and what the chart makes for others is there.
+    async fn the_release_runs(world: &World) {
+        for pod in ["seb-broker-0", "seb-sab-0"] {
+            awaited(pod, async || {
+                let answer = world.cluster.admin.get(&format!("/api/v1/namespaces/seb-system/pods/{pod}")).await;
+                if answer.0 == StatusCode::OK { Ok(()) } else { Err(answer) }
+            })
+            .await;
+        }
+        let ids = "/apis/spire.spiffe.io/v1alpha1/clusterspiffeids";
+        let monitors = "/apis/monitoring.coreos.com/v1/namespaces/seb-system/servicemonitors";
+        for (component, id, admin) in [("broker", "seb", json!(true)), ("sab", "sab", Value::Null)] {
+            let (_, entry) = world.cluster.admin.get(&format!("{ids}/seb-{component}")).await;
+            let id = format!("spiffe://example.org/{id}");
+            assert_eq!((&entry["spec"]["spiffeIDTemplate"], &entry["spec"]["admin"]), (&json!(id), &admin), "{entry}");
+            let (status, monitor) = world.cluster.admin.get(&format!("{monitors}/seb-{component}")).await;
+            assert_eq!(status, StatusCode::OK, "{monitor}");
+        }
     }
 
     /// The way that is meant to be open is, and the cluster's own controllers work below it.
@@ -210,6 +237,13 @@ mod tests {
         users.sort_by_key(|user| user.to_string());
         users.dedup();
         assert!(users.len() < all, "no execution identity shows twice: {users:?}");
+        for row in ATTACKS {
+            if let By::Static(Event { verb, resource }) = row.by {
+                let of = |event: &Value| event["verb"] == verb && event["objectRef"]["resource"] == resource;
+                world.audited(row.name, |event| of(event) && event["user"]["username"] == "root").await;
+            }
+        }
+        attacks::deleted_binding_is_found(world).await;
     }
 
     /// A mutating policy changes what was certified: the answer and the audit log both show it.
@@ -249,7 +283,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn static_admission_guards_the_policies_themselves() {
         let world = World::new(true).await;
-        for row in ATTACKS.iter().filter(|row| row.by == By::Static) {
+        for row in ATTACKS.iter().filter(|row| matches!(row.by, By::Static(_))) {
             check(*row, &attempt(&world, row.name).await, true);
         }
         // The policies hold although nothing of them is left in the API.
@@ -281,5 +315,28 @@ mod tests {
             admitted.is_some_and(|text| text.starts_with("executor system:serviceaccount:seb-system:seb-executor"))
         };
         world.audited("an executor's call", inside).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_brokers_account_gets_executors_tokens_and_nothing_else() {
+        let world = World::new(false).await;
+        world.helm("service-account").await;
+        awaited("the executors' policy", async || {
+            let answer = accounts::attempt(&world, "account-token").await;
+            if answer.1.to_string().contains("executor_token") { Ok(()) } else { Err(answer) }
+        })
+        .await;
+        accounts::prepare(&world).await;
+        for row in ACCOUNTS {
+            let answer = accounts::attempt(&world, row.name).await;
+            println!("{:<22} {:?}: {} {}", row.name, row.by, answer.0, answer.1["message"]);
+            check(*row, &answer, false);
+        }
+        let taken = |event: &Value| {
+            let admitted = event.pointer("/annotations/seb-calls~1admitted-by").and_then(Value::as_str);
+            event["verb"] == "delete"
+                && admitted.is_some_and(|text| text == "executor system:serviceaccount:seb-system:seb-executor")
+        };
+        world.audited("an executor's call", taken).await;
     }
 }

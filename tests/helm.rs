@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-use table::{ATTACKS, By, EXECUTORS, Row};
+use table::{ACCOUNTS, ATTACKS, By, EXECUTORS, Row};
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
@@ -123,17 +123,18 @@ fn the_table_of_exemptions_is_current() {
 fn the_tables_of_attacks_are_current() {
     current_part("docs/boundary-kubernetes.md", "attacks", &table::markdown(ATTACKS));
     current_part("docs/boundary-kubernetes.md", "executors", &table::markdown(EXECUTORS));
+    current_part("docs/boundary-kubernetes.md", "accounts", &table::markdown(ACCOUNTS));
 }
 
 #[test]
 fn every_reason_of_the_table_is_explained() {
     let page = read("docs/boundary-kubernetes.md");
     let mut names = Vec::new();
-    for Row { name, by, says, attack } in ATTACKS.iter().chain(EXECUTORS) {
+    for Row { name, by, says, attack } in ATTACKS.iter().chain(EXECUTORS).chain(ACCOUNTS) {
         assert!(!names.contains(name), "`{name}` is there twice");
         names.push(*name);
         assert!(attack.len() > 20 && !says.is_empty(), "{name}");
-        if matches!(by, By::Policy | By::Static) {
+        if matches!(by, By::Policy | By::Static(_)) {
             assert!(page.contains(&format!("`{says}`")), "{says}");
         }
     }

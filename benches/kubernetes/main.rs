@@ -9,10 +9,13 @@ mod certify;
 #[path = "../load/measure.rs"]
 #[expect(dead_code, reason = "the load harness measures more")]
 mod measure;
+mod minting;
 mod phases;
 #[path = "../load/process.rs"]
 mod process;
 mod report;
+#[path = "../load/spent.rs"]
+mod spent;
 #[expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -38,6 +41,9 @@ struct Arguments {
     /// Pairs of an execution and the same patch without a broker, for each row
     #[arg(long, default_value_t = 300)]
     pairs: usize,
+    /// Identities that each issuer mints
+    #[arg(long, default_value_t = 500)]
+    identities: usize,
     /// Seconds of each run at one number of agents
     #[arg(long, default_value_t = 6)]
     seconds: u64,
@@ -50,7 +56,7 @@ struct Arguments {
     /// Only these: embedded, spire-mint
     #[arg(long, value_delimiter = ',')]
     issuers: Vec<Issuer>,
-    /// Only these: latency, throughput
+    /// Only these: minting, latency, throughput
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Write the JSON there
@@ -79,10 +85,17 @@ async fn run(arguments: &Arguments) -> anyhow::Result<Value> {
     let load = || -> anyhow::Result<String> { Ok(std::fs::read_to_string("/proc/loadavg")?.trim().to_owned()) };
     let before = load()?;
     let mut cluster = Cluster::start().await?;
-    let (mut latency, mut throughput) = (Vec::new(), Vec::new());
+    let (mut minting, mut latency, mut throughput) = (Vec::new(), Vec::new(), Vec::new());
+    if wanted("minting") {
+        say("minting")?;
+        minting = minting::side_by_side(&cluster, arguments.identities).await?;
+    }
     let issuers: Vec<Issuer> =
         if arguments.issuers.is_empty() { Issuer::ALL.to_vec() } else { arguments.issuers.clone() };
     for issuer in issuers {
+        if !wanted("latency") && !wanted("throughput") {
+            continue;
+        }
         let world = World::start(&mut cluster, issuer).await?;
         for row in issuer.rows().iter().filter(|_| wanted("latency")) {
             say(&format!("{issuer}, {row}"))?;
@@ -100,6 +113,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<Value> {
         "processors": std::thread::available_parallelism()?.get(),
         "load_average_before": before,
         "load_average_after": load()?,
+        "minting": minting,
         "latency": latency,
         "throughput": throughput,
     }))

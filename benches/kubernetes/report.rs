@@ -7,6 +7,13 @@ use serde_json::Value;
 /// What was measured, in Markdown.
 pub(crate) fn tables(measured: &Value) -> String {
     let mut text = String::new();
+    let minting = rows(measured, "minting");
+    if !minting.is_empty() {
+        text += "An execution identity by itself, in milliseconds, by turns:\n\n\
+                 | issuer | form | p50 | p99 |\n|---|---|---|---|\n";
+        minting.iter().for_each(|row| minted(&mut text, row));
+        text += "\n";
+    }
     let latency = rows(measured, "latency");
     if !latency.is_empty() {
         text += "What the broker adds to a patch, in milliseconds:\n\n\
@@ -41,6 +48,12 @@ fn rows<'a>(measured: &'a Value, name: &str) -> &'a [Value] {
 }
 
 // Writing to a string does not fail.
+
+fn minted(text: &mut String, row: &Value) {
+    let said = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (p50, p99) = (number(row, "/mint_ms/p50"), number(row, "/mint_ms/p99"));
+    let _ = writeln!(text, "| `{}` | {} | {p50:.2} | {p99:.2} |", said("issuer"), said("form"));
+}
 
 fn added(text: &mut String, row: &Value) {
     let said = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();

@@ -75,7 +75,7 @@ impl Issuer {
     pub(crate) const ALL: [Self; 2] = [Self::SpireMint, Self::Embedded];
 
     /// What is measured with it. An API server takes no JWT-SVID of the embedded CA, which has no address to be found at.
-    /// With an intermediate of SPIRE's the server mints JWT-SVIDs as well, and X.509-SVIDs are minted as by the embedded CA.
+    /// With an intermediate of SPIRE's the server mints JWT-SVIDs just so ([`super::minting`] has all of them side by side).
     pub(crate) fn rows(self) -> Vec<Row> {
         let exchanges: &[Exchange] = match self {
             Self::SpireMint => &[Exchange::JwtSvid, Exchange::ProjectedToken, Exchange::ServiceAccount],
@@ -150,10 +150,12 @@ pub(crate) struct Deployment {
 impl Cluster {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let folder = Folder::new();
-        let broker = Entry { admin: true, ..Entry::of_this_user("seb") };
-        let policy = [include_str!("../../spire/policy.rego"), include_str!("../../spire/policy-data.json")];
+        let broker = Entry { admin: true, downstream: true, ..Entry::of_this_user("seb") };
+        // The policy as it is shipped, with the leave to have an intermediate CA signed.
+        let mut data: Value = serde_json::from_str(include_str!("../../spire/policy-data.json"))?;
+        *data.pointer_mut("/seb/downstream").context("the policy's data has no `seb.downstream`")? = true.into();
         let options = spire::Options {
-            policy: Some(policy.map(str::to_owned).into()),
+            policy: Some((include_str!("../../spire/policy.rego").to_owned(), data.to_string())),
             entries: vec![broker],
             discovery: true,
             ..spire::Options::default()
@@ -176,6 +178,13 @@ impl Cluster {
         kubernetes.authority.client("seb-reader", None).write(folder.path(), "reader");
         let executor = token("executor").await?;
         Ok(Self { spire, kubernetes, executor, objects: AtomicUsize::new(0), folder })
+    }
+
+    /// A folder of this name, for keys.
+    pub(crate) fn fresh_folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.folder.folder(name);
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
+        Ok(folder)
     }
 
     /// Makes a deployment.
@@ -262,8 +271,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start(cluster: &mut Cluster, issuer: Issuer) -> anyhow::Result<Self> {
-        let folder = cluster.folder.folder(&issuer.to_string());
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
+        let folder = cluster.fresh_folder(&issuer.to_string())?;
         identities(cluster, &folder, issuer).await?;
         let (address, ca) = (&cluster.kubernetes.address, cluster.kubernetes.authority_file());
         let (token, ca) = (cluster.folder.join("token"), ca.display().to_string());

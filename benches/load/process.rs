@@ -30,7 +30,8 @@ impl Process {
     ) -> anyhow::Result<Self> {
         let path = folder.join(file);
         std::fs::write(&path, config)?;
-        let log = std::fs::File::create(folder.join(format!("{file}.stderr")))?;
+        let log_path = folder.join(format!("{file}.stderr"));
+        let log = std::fs::File::create(&log_path)?;
         let program = if program == "seb" { env!("CARGO_BIN_EXE_seb") } else { env!("CARGO_BIN_EXE_sab") };
         let mut command = Command::new(program);
         command.args(["--output", "json"]).args(words).arg("--config").arg(&path);
@@ -40,7 +41,8 @@ impl Process {
         let mut lines = BufReader::new(output);
         tokio::time::timeout(PATIENCE, lines.read_line(&mut said)).await??;
         let Ok(said) = serde_json::from_str::<Value>(&said) else {
-            bail!("`{file}`: the process does not say where it listens, see {}", folder.display());
+            child.wait().await?;
+            bail!("`{file}`: the process did not start:\n{}", std::fs::read_to_string(&log_path)?);
         };
         let id = child.id().context("the process has ended")?;
         Ok(Self { _child: child, id, said })

@@ -3,22 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use spiffe::SpiffeId;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::inflight::{Entry, InFlight, Lead};
+use super::inflight::{Entry, InFlight};
 use super::{Authentic, Broker, Checked, Presented, Refused};
 use crate::decision::{Decision, DryRun, Facts, MutationId, Observed, Peer, Request, Terms, evaluate, to_try};
+use crate::fair::{Bounds, Turns};
 use crate::identity::{ExecutionIdentity, Form};
 use crate::reason::Denial;
 use crate::store::{Store, Usage};
 use crate::target::{Rehearsed, Target};
+use crate::telemetry::Phase;
 use crate::timestamp::Timestamp;
 
-/// How long a rehearsal may take, minting included; and the life of the identity that makes it.
+/// How long a rehearsal may take, waiting for its turn and minting included; and the life of the identity that makes it.
 const REHEARSAL: Duration = Duration::from_secs(8);
 
-/// The most rehearsals at a time.
-const MAX_REHEARSALS: usize = 16;
+/// How many rehearsals run and wait: they use up nothing else that would bound them.
+const REHEARSALS: Bounds = Bounds { running: 16, running_per_peer: 4, queue: 64, queue_per_peer: 16 };
 
 impl<S: Store> Broker<S> {
     /// Everything that [`Self::execute`] does before it consumes the use; and a rehearsal at the target of what would be
@@ -34,7 +37,7 @@ impl<S: Store> Broker<S> {
         let (facts, tried) = self.facts(&authentic, &presented.request, &peer, usage, None).await;
         let decision = evaluate(&facts);
         let rehearsed = match &decision {
-            Decision::Allow(permit) if tried.is_none() => self.rehearsed(permit.terms()).await,
+            Decision::Allow(permit) if tried.is_none() => self.rehearsed(permit.terms(), &facts.peer.id).await,
             Decision::Allow(_) | Decision::Deny(_) => tried.map(|tried| tried.rehearsed),
         };
         let call = facts
@@ -64,14 +67,14 @@ impl<S: Store> Broker<S> {
             return (with(facts, &tried), tried);
         }
         let Some(terms) = to_try(&facts) else { return (facts, None) };
-        let tried = Some(self.tried(&terms).await);
+        let tried = Some(self.phase(Phase::DryRun, self.tried(&terms, &peer.id)).await);
         let usage = self.usage(authentic, peer).await;
         (with(self.observe(authentic, request, peer.clone(), usage).await, &tried), tried)
     }
 
-    async fn tried(&self, terms: &Terms) -> Tried {
+    async fn tried(&self, terms: &Terms, agent: &SpiffeId) -> Tried {
         match self.rehearsal(terms) {
-            Ok((driver, form)) => self.rehearse(driver, terms, form).await,
+            Ok((driver, form)) => self.rehearse(driver, terms, form, agent).await,
             Err(detail) => Tried { rehearsed: Rehearsed::Unavailable { detail }, at: self.now() },
         }
     }
@@ -85,9 +88,9 @@ impl<S: Store> Broker<S> {
     }
 
     /// What the target says of a call of these terms; none if it is not asked.
-    async fn rehearsed(&self, terms: &Terms) -> Option<Rehearsed> {
+    async fn rehearsed(&self, terms: &Terms, agent: &SpiffeId) -> Option<Rehearsed> {
         let (driver, form) = self.rehearsal(terms).ok()?;
-        Some(self.rehearse(driver, terms, form).await.rehearsed)
+        Some(self.rehearse(driver, terms, form, agent).await.rehearsed)
     }
 
     /// What a call of these terms is rehearsed by; or why it is not.
@@ -100,11 +103,15 @@ impl<S: Store> Broker<S> {
         Ok((target.driver.as_ref(), form))
     }
 
-    /// One at a time for each mutation, and [`MAX_REHEARSALS`] of all: they use up nothing that would bound them.
-    async fn rehearse(&self, driver: &dyn Target, terms: &Terms, form: Form) -> Tried {
+    /// One at a time for each mutation, and [`REHEARSALS`] of all, agents by turns.
+    async fn rehearse(&self, driver: &dyn Target, terms: &Terms, form: Form, agent: &SpiffeId) -> Tried {
         let mut at = self.now();
         let tried = async {
-            let _turn = turn(&self.rehearsing, terms.mutation_id())?;
+            let Entry::First(_only) = self.rehearsing.of_mutation.enter(terms.mutation_id()) else {
+                return Err("the same call is being tried already: try again in a moment".to_owned());
+            };
+            let turn = self.rehearsing.turns.take(agent).await;
+            let _turn = turn.map_err(|no_room| format!("dry runs that wait: {no_room}; try again in a moment"))?;
             let identity = self.rehearser(terms, form).await;
             let identity = identity.map_err(|detail| format!("no identity to rehearse by: {detail}"))?;
             // What the target says holds for a moment after this, and not after its answer.
@@ -144,34 +151,14 @@ impl Tried {
     }
 }
 
-/// The mutations that targets are trying just now.
-pub(super) type Rehearsing = InFlight<MutationId, ()>;
-
-/// The only rehearsal of its mutation that runs, for as long as it is held.
-fn turn(rehearsing: &Rehearsing, mutation: &MutationId) -> Result<Lead<MutationId, ()>, String> {
-    match rehearsing.enter(mutation) {
-        Entry::First(turn) if rehearsing.len() <= MAX_REHEARSALS => Ok(turn),
-        Entry::First(_) => Err(format!("{MAX_REHEARSALS} dry runs are running: try again in a moment")),
-        Entry::Waiting(_) => Err("the same call is being tried already: try again in a moment".to_owned()),
-    }
+/// The calls that targets are trying just now.
+pub(super) struct Rehearsing {
+    of_mutation: InFlight<MutationId, ()>,
+    turns: Turns,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::digest::Digest;
-
-    #[test]
-    fn rehearsals_take_turns() {
-        let running = Rehearsing::new();
-        let id = |number: usize| MutationId::derive(&Digest::of(&number.to_be_bytes()), &"scale".parse().unwrap(), 1);
-        let first = turn(&running, &id(0)).unwrap();
-        assert!(turn(&running, &id(0)).is_err_and(|detail| detail.contains("the same call")));
-        let others: Vec<_> = (1..MAX_REHEARSALS).map(|number| turn(&running, &id(number)).unwrap()).collect();
-        assert!(turn(&running, &id(MAX_REHEARSALS)).is_err_and(|detail| detail.contains("dry runs are running")));
-        drop(first);
-        drop(turn(&running, &id(0)).unwrap());
-        drop(others);
-        assert_eq!(running.len(), 0);
+impl Rehearsing {
+    pub(super) fn new() -> Self {
+        Self { of_mutation: InFlight::new(), turns: Turns::new(REHEARSALS) }
     }
 }

@@ -401,7 +401,12 @@ impl<S: Store> Broker<S> {
     }
 
     /// The first of several equal requests that run at the same time.
-    async fn first(self: Arc<Self>, authentic: Authentic, presented: Presented, peer: Peer) -> Result<Answer, Refused> {
+    async fn first(
+        self: Arc<Self>,
+        mut authentic: Authentic,
+        presented: Presented,
+        peer: Peer,
+    ) -> Result<Answer, Refused> {
         let _room = self.room()?;
         let certificate = authentic.certified.parts().digest;
         let use_key = UseKey::from(presented.request.idempotency_key.clone());
@@ -422,12 +427,21 @@ impl<S: Store> Broker<S> {
             let gathering = self.facts(&authentic, &presented.request, &peer, usage, tried);
             let facts;
             (facts, tried) = self.phase(Phase::Facts, gathering).await;
-            // The record says that the certificate was verified at the time of its facts; so it has to be.
-            if facts.observed.now.seconds() != authentic.at.seconds()
-                && let Err(denial) = self.verify(&presented, &authentic.trusted, facts.observed.now)
-            {
-                let record = self.record_refusal(&presented, &peer, &denial, facts.observed.now).await?;
-                return Err(Refused::denied(denial, record));
+            // The record says that the certificate was verified at the time of its facts, by what is trusted; so it has to
+            // be. Gathering them can take seconds.
+            let anew = !Arc::ptr_eq(&authentic.trusted, &self.parts.trusted.borrow());
+            if anew || facts.observed.now.seconds() != authentic.at.seconds() {
+                authentic = match self.authenticate(&presented, facts.observed.now) {
+                    Ok(authentic) => authentic,
+                    Err(denial) => {
+                        let record = self.record_refusal(&presented, &peer, &denial, facts.observed.now).await?;
+                        return Err(Refused::denied(denial, record));
+                    }
+                };
+            }
+            if anew {
+                usage = self.usage(&authentic, &peer).await;
+                continue;
             }
             let decision = evaluate(&facts);
             if let Decision::Allow(permit) = &decision

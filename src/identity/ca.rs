@@ -57,7 +57,6 @@ pub(super) struct Ca {
     trust_domain: TrustDomain,
     /// Its own certificate, and those between it and the trust bundle.
     chain: Vec<Vec<u8>>,
-    not_before: Timestamp,
     not_after: Timestamp,
     issuer: rcgen::Issuer<'static, CaKey>,
 }
@@ -106,10 +105,10 @@ impl Ca {
         let unusable = CaError::Certificate;
         let certificate = chain.first().ok_or_else(|| unusable("there is none".to_owned()))?;
         let parsed = Certificate::from_der(certificate).map_err(|error| unusable(error.to_string()))?;
-        let (not_before, not_after) = validity(&parsed).map_err(unusable)?;
+        let (_, not_after) = validity(&parsed).map_err(unusable)?;
         let issuer = rcgen::Issuer::from_ca_cert_der(&CertificateDer::from(certificate.as_slice()), key)
             .map_err(|error| unusable(error.to_string()))?;
-        Ok(Self { trust_domain: trust_domain_of(&parsed)?, chain, not_before, not_after, issuer })
+        Ok(Self { trust_domain: trust_domain_of(&parsed)?, chain, not_after, issuer })
     }
 
     /// Whether what it issues verifies: its name and its key are those of the certificate, and a path leads to `bundle`.
@@ -138,11 +137,6 @@ impl Ca {
     /// The chain of what it issued: `leaf`, its own certificate, and those above.
     fn chain(&self, leaf: Vec<u8>) -> Vec<CertificateDer<'static>> {
         std::iter::once(&leaf).chain(&self.chain).map(|octets| CertificateDer::from(octets.clone())).collect()
-    }
-
-    /// The first second of its validity.
-    pub(super) const fn not_before(&self) -> Timestamp {
-        self.not_before
     }
 
     /// The last second of its validity.

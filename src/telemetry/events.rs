@@ -121,6 +121,9 @@ events! {
     LiveStateUnreadable "live_state_unreadable" WARN
         "A target could not be asked for the live state of an object: the request is denied."
         "If it lasts, look at the target, and at the broker's right to read.";
+    Rewritten "rewritten" WARN
+        "An API server made something else of what was certified: a mutating webhook or policy changed it."
+        "Look at `place` of the object, and at what rewrites it; the outcome record says the same.";
     TargetFilesUnusable "target_files_unusable" ERROR
         "Files by which a target is reached changed, and cannot be used; what they said last stays in use."
         "Mend the file that `error` names.";

@@ -174,6 +174,8 @@ pub enum Phase {
     Verify,
     /// Gathering the facts.
     Facts,
+    /// Of it, asking the target for a dry run.
+    DryRun,
     /// Consuming the use and appending the decision.
     Claim,
     /// Minting the execution identity.
@@ -186,13 +188,15 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in order.
-    pub const ALL: [Self; 6] = [Self::Verify, Self::Facts, Self::Claim, Self::Mint, Self::Call, Self::Complete];
+    pub const ALL: [Self; 7] =
+        [Self::Verify, Self::Facts, Self::DryRun, Self::Claim, Self::Mint, Self::Call, Self::Complete];
 
     /// The name in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Verify => "verify",
             Self::Facts => "facts",
+            Self::DryRun => "dry_run",
             Self::Claim => "claim",
             Self::Mint => "mint",
             Self::Call => "call",
@@ -242,7 +246,7 @@ impl BrokerMetrics {
             phase_seconds: registry.add(
                 "phase_seconds",
                 &["phase"],
-                "Seconds of each phase of an execution: verify, facts, claim, mint, call, complete.",
+                "Seconds of each phase of an execution: verify, facts (of it dry_run), claim, mint, call, complete.",
                 Family::new_with_constructor(seconds as fn() -> Histogram),
             ),
             in_flight: registry.add(

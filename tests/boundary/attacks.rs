@@ -30,6 +30,10 @@ pub async fn attempt(world: &World, name: &str) -> Answer {
             let token = world.spire.mint_jwt("agent/planner", &[AUDIENCE, PATCH], "60s").await;
             annotates(&world.cluster.anonymous().with_bearer(&token), CHECKOUT).await
         }
+        "agent-x509" => {
+            let pair = world.spire.mint_x509("agent/planner", "1h").await;
+            annotates(&Client::new(&world.cluster.address, &world.cluster.authority.pem(), Some(&pair)), CHECKOUT).await
+        }
         "no-call" => world.execution_for(&[], "60s").await.marks(CHECKOUT).await,
         "two-calls" => {
             let other = "urn:seb:call:UPDATE:apps/deployments:shop/cart";
@@ -64,6 +68,12 @@ pub async fn attempt(world: &World, name: &str) -> Answer {
             let (status, answer) = client.patch(&path, MERGE, &scaled(3)).await;
             assert_eq!(status, StatusCode::OK, "the first use: {answer}");
             client.patch(&path, MERGE, &scaled(4)).await
+        }
+        "other-group" => {
+            world.execution("urn:seb:call:UPDATE:extensions/deployments:shop/checkout").await.marks(CHECKOUT).await
+        }
+        "other-resource" => {
+            world.execution("urn:seb:call:UPDATE:apps/replicasets:shop/checkout").await.marks(CHECKOUT).await
         }
         "other-object" | "unnamed-object" | "other-verb" | "other-subresource" | "other-namespace"
         | "collection-token" => with_token_for_another(world, name).await,
@@ -324,6 +334,41 @@ async fn on_grants(world: &World, name: &str) -> Answer {
     }
 }
 
+/// What protects the Deployments of `shop`.
+const BINDING: &str = "seb-calls-shop";
+
+/// Deletes a binding for good: what it protected is open, and the audit log names it. Makes it again.
+pub async fn deleted_binding_is_found(world: &World) {
+    let masters = &world.masters;
+    let bindings = format!("{ADMISSION}/validatingadmissionpolicybindings");
+    let (_, mut binding) = masters.get(&format!("{bindings}/{BINDING}")).await;
+    let (status, answer) = masters.delete(&format!("{bindings}/{BINDING}")).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    world
+        .audited("the deletion of a binding", |event| {
+            let (object, dry_run) = (&event["objectRef"], event["requestURI"].to_string().contains("dryRun"));
+            (&event["verb"], &object["resource"], &object["name"], dry_run)
+                == (&json!("delete"), &json!("validatingadmissionpolicybindings"), &json!(BINDING), false)
+                && event["user"]["username"] == "root"
+        })
+        .await;
+    let try_it = async || masters.patch(&format!("{CHECKOUT}?dryRun=All"), MERGE, &annotation()).await;
+    awaited("the way around it", async || {
+        let answer = try_it().await;
+        if answer.0 == StatusCode::OK { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    let metadata = binding["metadata"].as_object_mut().unwrap();
+    metadata.retain(|key, _| ["name", "labels", "annotations"].contains(&key.as_str()));
+    let (status, answer) = masters.post(&bindings, &binding).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    awaited("the policy", async || {
+        let answer = try_it().await;
+        if answer.1.to_string().contains("not_minted") { Ok(()) } else { Err(answer) }
+    })
+    .await;
+}
+
 /// Only tried out, so that what nothing refuses does no harm.
 async fn on_admission(masters: &Client, name: &str) -> Answer {
     let dry = |path: &str| format!("{ADMISSION}/{path}?dryRun=All");
@@ -337,7 +382,7 @@ async fn on_admission(masters: &Client, name: &str) -> Answer {
             });
             masters.post(&dry("mutatingwebhookconfigurations"), &body).await
         }
-        "delete-binding" => masters.delete(&dry("validatingadmissionpolicybindings/seb-calls-shop")).await,
+        "delete-binding" => masters.delete(&dry(&format!("validatingadmissionpolicybindings/{BINDING}"))).await,
         "delete-bindings" => masters.delete(&dry("validatingadmissionpolicybindings")).await,
         "change-policy" => {
             let body = json!({ "spec": { "validations": [{ "expression": "true" }] } });
@@ -366,12 +411,12 @@ pub fn mutating_policy() -> Value {
     })
 }
 
-fn token_request(seconds: u32) -> Value {
+pub fn token_request(seconds: u32) -> Value {
     let spec = json!({ "expirationSeconds": seconds });
     json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec })
 }
 
-fn lasting_token(account: &str) -> Value {
+pub fn lasting_token(account: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -390,9 +435,13 @@ async fn on_executors(world: &World, name: &str) -> Answer {
         "executor-long-token" => {
             world.execution(EXECUTOR_CALL).await.client.post(EXECUTOR_TOKEN, &token_request(3600)).await
         }
+        "executor-patch" => world.execution(EXECUTOR_CALL).await.marks(CHECKOUT).await,
+        "executor-account" => {
+            let path = "/api/v1/namespaces/seb-system/serviceaccounts/seb-broker/token";
+            world.execution(EXECUTOR_CALL).await.client.post(path, &token_request(600)).await
+        }
         "executor-secret" => {
-            let installer = world.cluster.user("platform-installer", Some("system:masters"));
-            installer.post("/api/v1/namespaces/seb-system/secrets", &lasting_token("seb-executor")).await
+            world.installer().post("/api/v1/namespaces/seb-system/secrets", &lasting_token("seb-executor")).await
         }
         "executor-outside" => annotates(&executor(world).await, &format!("{DEPLOYMENTS}/cart")).await,
         "executor-widened" => widened(world).await,
@@ -410,7 +459,7 @@ async fn executor(world: &World) -> Client {
 
 /// RBAC gives the executor more; the policy does not.
 async fn widened(world: &World) -> Answer {
-    let installer = world.cluster.user("platform-installer", Some("system:masters"));
+    let installer = world.installer();
     let mut grant = binding("widened", "cluster-admin", "ServiceAccount", "seb-executor");
     grant["subjects"][0]["namespace"] = json!("seb-system");
     grant["subjects"][0].as_object_mut().unwrap().remove("apiGroup");

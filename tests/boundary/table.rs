@@ -13,10 +13,17 @@ pub enum By {
     Rbac,
     /// A policy of the chart.
     Policy,
-    /// A policy of the chart in static admission; without that, nothing.
-    Static,
+    /// A policy of the chart in static admission; without that, nothing: it is only found, by this event.
+    Static(Event),
     /// Nothing: it is done, and only found.
     Nothing,
+}
+
+/// An event of the audit log: somebody does `verb` to `resource` of `admissionregistration.k8s.io`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    pub verb: &'static str,
+    pub resource: &'static str,
 }
 
 /// One attack.
@@ -35,10 +42,15 @@ const fn row(name: &'static str, by: By, says: &'static str, attack: &'static st
     Row { name, attack, by, says }
 }
 
+const fn found(verb: &'static str, resource: &'static str) -> By {
+    By::Static(Event { verb, resource })
+}
+
 /// The exchange `jwt-svid`.
 #[rustfmt::skip]
 pub const ATTACKS: &[Row] = &[
     row("agent", By::Authentication, "Unauthorized", "an agent shows its own JWT-SVID, made for the cluster's audience"),
+    row("agent-x509", By::Authentication, "Unauthorized", "an agent shows its own X.509-SVID as a client certificate"),
     row("no-call", By::Authentication, "Unauthorized", "an execution identity whose token names no call"),
     row("two-calls", By::Authentication, "Unauthorized", "an execution identity whose token names two calls"),
     row("long-token", By::Authentication, "Unauthorized", "an execution identity whose token lives for an hour"),
@@ -57,6 +69,8 @@ pub const ATTACKS: &[Row] = &[
     row("certificate-executor", By::Policy, "not_certified", "a client certificate in the name and group of an execution identity"),
     row("forged-call", By::Nothing, "audit: `impersonatedUser` with a name that begins with `seb:`", "`system:masters` impersonates an execution identity with a forged `seb.dev/call`"),
     row("other-object", By::Policy, "not_certified", "an execution token for one object, used on another that RBAC allows"),
+    row("other-group", By::Policy, "not_certified", "an execution token for the object of this name in another group, `extensions`"),
+    row("other-resource", By::Policy, "not_certified", "an execution token for a `replicasets` of this name"),
     row("unnamed-object", By::Rbac, "forbidden", "an execution token for one object, used on one that no target names"),
     row("other-verb", By::Policy, "not_certified", "an execution token for a patch, used to delete"),
     row("other-subresource", By::Policy, "not_certified", "an execution token for a patch, used on `scale`"),
@@ -97,11 +111,11 @@ pub const ATTACKS: &[Row] = &[
     row("own-namespace", By::Policy, "own_namespace", "`cluster-admin` makes a Pod in the broker's namespace with the broker's service account"),
     row("own-exec", By::Policy, "own_namespace", "`cluster-admin` runs a command in the broker's Pod"),
     row("broker-token", By::Policy, "broker_token", "`system:masters` asks for a token of the broker's service account"),
-    row("mutating-policy", By::Static, "mutation", "`system:masters` makes a mutating policy that rewrites certified bodies"),
-    row("mutating-webhook", By::Static, "mutation", "`system:masters` makes a mutating webhook for protected objects"),
-    row("delete-binding", By::Static, "own_policy", "`system:masters` deletes a binding of the policies"),
-    row("delete-bindings", By::Static, "own_policy", "`system:masters` deletes all bindings as a collection"),
-    row("change-policy", By::Static, "own_policy", "`system:masters` changes a policy to admit everything"),
+    row("mutating-policy", found("create", "mutatingadmissionpolicies"), "mutation", "`system:masters` makes a mutating policy that rewrites certified bodies"),
+    row("mutating-webhook", found("create", "mutatingwebhookconfigurations"), "mutation", "`system:masters` makes a mutating webhook for protected objects"),
+    row("delete-binding", found("delete", "validatingadmissionpolicybindings"), "own_policy", "`system:masters` deletes a binding of the policies"),
+    row("delete-bindings", found("deletecollection", "validatingadmissionpolicybindings"), "own_policy", "`system:masters` deletes all bindings as a collection"),
+    row("change-policy", found("patch", "validatingadmissionpolicies"), "own_policy", "`system:masters` changes a policy to admit everything"),
 ];
 
 /// The exchange `projected-token`, where it differs.
@@ -109,22 +123,47 @@ pub const ATTACKS: &[Row] = &[
 pub const EXECUTORS: &[Row] = &[
     row("executor-token", By::Policy, "executor_token", "`system:masters` asks for a token of the executor's service account"),
     row("executor-long-token", By::Policy, "executor_token", "an execution identity, certified for the token, asks for one that lives for an hour"),
+    row("executor-patch", By::Rbac, "forbidden", "an execution identity, certified for the token, patches a protected object of the target itself"),
+    row("executor-account", By::Rbac, "forbidden", "the same asks for a token of another service account"),
     row("executor-secret", By::Policy, "lasting_token", "`system:masters` makes a Secret that is filled with a lasting token of it"),
     row("executor-outside", By::Rbac, "forbidden", "the executor's token is used outside its target"),
     row("executor-widened", By::Policy, "not_minted", "the same, after somebody gave it the role for that"),
     row("executor-inside", By::Nothing, "audit: `admitted-by: executor ...`; the token is in the broker's memory only", "a stolen token of the executor is used for another call inside a target"),
 ];
 
+/// The exchange `service-account`, where it differs.
+#[rustfmt::skip]
+pub const ACCOUNTS: &[Row] = &[
+    row("account-token", By::Policy, "executor_token", "`system:masters` asks for a token of the executor's service account"),
+    row("account-secret", By::Policy, "lasting_token", "an installer makes a Secret that is filled with a lasting token of it"),
+    row("account-bound", By::Policy, "own_namespace", "`system:masters` makes a Secret to which such a token could be bound"),
+    row("account-broker", By::Policy, "broker_token", "`system:masters` asks for a token of the broker's service account"),
+    row("account-direct", By::Rbac, "forbidden", "the token of the broker's Pod is used on a protected object"),
+    row("account-widened", By::Policy, "not_minted", "the same, after somebody gave the broker the role for that"),
+    row("account-unbound", By::Policy, "executor_token", "it asks for an executor's token that is not bound to a Secret"),
+    row("account-of-a-pod", By::Policy, "executor_token", "it asks for one that is bound to its Pod"),
+    row("account-long", By::Policy, "executor_token", "it asks for one that is bound to a Secret and lives for an hour"),
+    row("account-other", By::Rbac, "forbidden", "it asks for a token of another service account"),
+    row("account-theft", By::Rbac, "forbidden", "it reads the Secret with the authority's key"),
+    row("account-deletion", By::Policy, "own_namespace", "it deletes a Secret that is not one of those that end tokens"),
+    row("account-outside", By::Rbac, "forbidden", "the executor's token is used outside its targets"),
+    row("account-taken", By::Nothing, "audit: `admitted-by: executor ...` without a decision record", "whoever has the token of the broker's Pod gets an executor's, and uses it inside a target"),
+];
+
 /// The part of `docs/boundary-kubernetes.md` that shows them.
 pub fn markdown(rows: &[Row]) -> String {
     let mut out = String::from("\n| attack | stopped by | answer, or what finds it |\n|---|---|---|\n");
     for Row { attack, by, says, .. } in rows {
-        let says = if *by == By::Nothing { (*says).to_owned() } else { format!("`{says}`") };
+        let says = match by {
+            By::Nothing => (*says).to_owned(),
+            By::Static(Event { verb, resource }) => format!("`{says}`; without it audit: `{verb}` of `{resource}`"),
+            _ => format!("`{says}`"),
+        };
         let by = match by {
             By::Authentication => "authentication",
             By::Rbac => "RBAC",
             By::Policy => "policy",
-            By::Static => "policy, with static admission only",
+            By::Static(_) => "policy, with static admission only",
             By::Nothing => "**nothing**",
         };
         writeln!(out, "| {attack} | {by} | {says} |").unwrap();

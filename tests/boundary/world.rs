@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::chart;
+use crate::resources;
 use crate::testbed::client::{Client, MERGE};
 use crate::testbed::kubernetes::{self, Kubernetes};
 use crate::testbed::spire::{self, Spire};
@@ -25,7 +26,7 @@ pub struct World {
     pub cluster_admin: Client,
     /// Somebody of `system:masters` who is no installer.
     pub masters: Client,
-    installer: PathBuf,
+    kubeconfig: PathBuf,
     folder: Folder,
     executions: std::sync::atomic::AtomicU32,
 }
@@ -60,20 +61,24 @@ impl World {
         let options = kubernetes::Options { arguments, controllers: true, ..kubernetes::Options::default() };
         let cluster = Kubernetes::start(&folder, options).await;
         let pair = cluster.authority.client("platform-installer", Some("system:masters"));
-        let installer = cluster.write_kubeconfig("installer", &pair);
+        let kubeconfig = cluster.write_kubeconfig("installer", &pair);
         let (cluster_admin, masters) = (cluster.user("mallory", None), cluster.user("root", Some("system:masters")));
         let executions = std::sync::atomic::AtomicU32::new(0);
-        let world = Self { cluster, spire, cluster_admin, masters, installer, folder, executions };
+        let world = Self { cluster, spire, cluster_admin, masters, kubeconfig, folder, executions };
         world.before(static_admission).await;
         world.helm("jwt-svid").await;
         world.enforced().await;
         world
     }
 
+    /// Who installs and changes the release.
+    pub fn installer(&self) -> Client {
+        self.cluster.user("platform-installer", Some("system:masters"))
+    }
+
     /// What was in the cluster before the chart.
     async fn before(&self, static_admission: bool) {
-        let cluster = &self.cluster;
-        let installer = cluster.user("platform-installer", Some("system:masters"));
+        let installer = self.installer();
         for manifest in [
             json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } }),
             json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "stock" } }),
@@ -84,12 +89,30 @@ impl World {
         ] {
             made(installer.post("/api/v1/namespaces", &manifest).await);
         }
+        for definition in resources::definitions() {
+            self.define(&installer, &definition).await;
+        }
         made(installer.post(BINDINGS, &binding("mallory-is-admin", "cluster-admin", "User", "mallory")).await);
         // Static policies are there from the beginning, and refuse these.
         if !static_admission {
             made(installer.post(BINDINGS, &binding("oncall", "view", "User", "clerk")).await);
             self.workloads(&installer).await;
         }
+    }
+
+    /// Makes a custom resource definition, and waits until its resource is served.
+    async fn define(&self, client: &Client, definition: &Value) {
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        made(client.post(path, definition).await);
+        let spec = &definition["spec"];
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let (group, version) = (text(&spec["group"]), text(&spec["versions"][0]["name"]));
+        let path = format!("/apis/{group}/{version}/{}", text(&spec["names"]["plural"]));
+        awaited(&path, async || {
+            let answer = client.get(&path).await;
+            if answer.0 == StatusCode::OK { Ok(()) } else { Err(answer) }
+        })
+        .await;
     }
 
     /// Deployments, and their Pods.
@@ -131,7 +154,7 @@ impl World {
             "--namespace",
             "seb-system",
             "--kubeconfig",
-            self.installer.to_str().unwrap(),
+            self.kubeconfig.to_str().unwrap(),
             "--values",
             values.to_str().unwrap(),
             "--set-json",
@@ -139,7 +162,7 @@ impl World {
             "--set-json",
             &authority,
             "--set",
-            "spire.clusterSPIFFEIDs.enabled=false,serviceMonitor.enabled=false",
+            "spire.clusterSPIFFEIDs.enabled=true,serviceMonitor.enabled=true",
         ];
         let notes = chart::helm(self.folder.path(), &words).unwrap();
         assert!(notes.contains("the boundary is not closed"), "{notes}");

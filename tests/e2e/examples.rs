@@ -5,6 +5,7 @@ use serde_json::json;
 use tokio::process::Command;
 
 use crate::install::example;
+use crate::testbed::awaited;
 use crate::testbed::client::MERGE;
 use crate::world::{CHECKOUT, Options, World};
 
@@ -49,6 +50,36 @@ async fn a_deployer_scales_within_bounds_and_rolls_out() {
     world.verified().await;
 }
 
+/// Until a date: then it is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployer_scales_until_a_date() {
+    let world = World::new(&Options { examples: true, ..Options::default() }).await;
+    let text = std::fs::read_to_string(example("scale.yaml")).unwrap();
+    let until = seb::clock::now().unwrap().saturating_add(std::time::Duration::from_secs(20));
+    let until = seb::timestamp::Timestamp::from_seconds(until.seconds()).unwrap();
+    let dated = text.replace("for: 3d", &format!("until: {until}"));
+    assert_ne!(dated, text);
+    let file = world.fresh("scale.yaml");
+    std::fs::write(&file, dated).unwrap();
+    let (status, answer, certificate) = world.propose_file("deployer", &file).await;
+    assert_eq!((status, &answer["state"]), (0, &json!("admitted")), "{answer}");
+    let words = ["--set", "/spec/replicas=20", "--idempotency-key", "one"];
+    let (status, answer) = world.execute("deployer", &certificate, &words).await;
+    assert_eq!((status, &answer["state"]), (0, &json!("succeeded")), "{answer}");
+    awaited("the date", async || {
+        let words = ["--set", "/spec/replicas=30", "--check", "--idempotency-key", "two"];
+        let (_, answer) = world.execute("deployer", &certificate, &words).await;
+        let over = answer.to_string().contains("\"expired\"");
+        if over { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    let words = ["--set", "/spec/replicas=30", "--idempotency-key", "two"];
+    let (status, answer) = world.execute("deployer", &certificate, &words).await;
+    assert_eq!((status, &answer["error"]["reason"]), (1, &json!("expired")), "{answer}");
+    assert_eq!(world.object(CHECKOUT).await["spec"]["replicas"], 20);
+    world.verified().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_responder_isolates_a_workload_and_takes_a_grant_away() {
     let world = World::new(&Options { examples: true, ..Options::default() }).await;
@@ -74,7 +105,7 @@ async fn a_responder_isolates_a_workload_and_takes_a_grant_away() {
     run(&world, "responder", "revoke.yaml", &[]).await;
     let grant = "/apis/rbac.authorization.k8s.io/v1/namespaces/shop/rolebindings/mallory-edits";
     assert_eq!(world.cluster.admin.get(grant).await.0, StatusCode::NOT_FOUND);
-    crate::testbed::awaited("the end of the grant", async || {
+    awaited("the end of the grant", async || {
         let path = format!("{settings}/backdoor");
         let (status, answer) = mallory.patch(&path, MERGE, &json!({ "data": { "more": "harm" } })).await;
         if status == StatusCode::FORBIDDEN { Ok(()) } else { Err(answer) }

@@ -1,14 +1,20 @@
 //! Agent, authority, broker and API server: every verb and subresources, by each exchange.
 
+use std::collections::BTreeSet;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::testbed::awaited;
 use crate::testbed::client::MERGE;
 use crate::world::{CHECKOUT, Options, World};
 
 fn resource(group: &str, plural: &str, name: &str) -> Value {
     json!({ "group": group, "version": "v1", "resource": plural, "namespace": "shop", "name": name })
 }
+
+/// A node: no namespace has it.
+const NODE: &str = "/api/v1/nodes/n1";
 
 fn checkout() -> Value {
     resource("apps", "deployments", "checkout")
@@ -68,10 +74,24 @@ async fn every_verb(world: &World) {
             json!(7),
         ),
     ];
-    for (step, path, pointer, expected) in steps {
+    let at = "2026-11-21T12:00:00Z";
+    let restarted = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
+    let changes = [
+        (
+            json!({ "kind": "restart", "namespace": "shop", "name": "checkout", "at": at }),
+            CHECKOUT,
+            restarted,
+            json!(at),
+        ),
+        (json!({ "kind": "cordon", "name": "n1" }), NODE, "/spec/unschedulable", json!(true)),
+        (json!({ "kind": "uncordon", "name": "n1" }), NODE, "/spec/unschedulable", Value::Null),
+    ];
+    let changes =
+        changes.map(|(change, path, pointer, expected)| (json!({ "change": change }), path, pointer, expected));
+    for (step, path, pointer, expected) in steps.into_iter().chain(changes) {
         let answer = world.performs(&step).await;
         let object = world.object(path).await;
-        assert_eq!(object.pointer(pointer), Some(&expected), "{step}: {object}");
+        assert_eq!(object.pointer(pointer).unwrap_or(&Value::Null), &expected, "{step}: {object}");
         if step["mutation"]["resource"].get("subresource").is_none() {
             let marks = &object["metadata"]["annotations"];
             let mark = if step["mutation"]["verb"] == "apply" { "seb.dev/applied" } else { "seb.dev/mutation" };
@@ -153,17 +173,25 @@ async fn exchange(exchange: &'static str, who: &str) {
     let audited = world.cluster.audit();
     let ours = |event: &&Value| {
         event["user"]["username"].as_str().is_some_and(|name| name.starts_with(who))
-            && event["objectRef"]["namespace"] == "shop"
             && !event["requestURI"].as_str().is_some_and(|uri| uri.contains("dryRun=All"))
             && event["responseStatus"]["code"].as_u64().is_some_and(|code| code < 300)
     };
-    let users: Vec<&Value> = audited.iter().filter(ours).map(|event| &event["user"]["username"]).collect();
-    // Each verb, and what was tried first where it can be.
-    assert_eq!(users.len(), if exchange == "jwt-svid" { 11 } else { 10 }, "{users:?}");
+    let distinct = |name: &str| -> BTreeSet<String> {
+        audited.iter().filter(ours).map(|event| event.pointer(name).unwrap().as_str().unwrap().to_owned()).collect()
+    };
+    let (users, user_agents) = (distinct("/user/username"), distinct("/userAgent"));
+    // Each verb and change, and what was tried first where it can be: each says which mutation it is.
+    let expected = if exchange == "jwt-svid" { 14 } else { 13 };
+    assert_eq!(audited.iter().filter(ours).count(), expected, "{users:?}");
+    assert_eq!(user_agents.len(), expected, "{user_agents:?}");
+    assert!(user_agents.iter().all(|agent| agent.starts_with("seb/") && agent.contains(" (m-")), "{user_agents:?}");
     if exchange == "jwt-svid" {
-        let distinct: std::collections::BTreeSet<String> = users.iter().map(ToString::to_string).collect();
-        assert_eq!(distinct.len(), users.len(), "an identity for each mutation: {users:?}");
+        assert_eq!(users.len(), expected, "an identity for each mutation: {users:?}");
     }
+    // What a token was bound to is gone with the mutation.
+    let (_, secrets) = world.cluster.admin.get("/api/v1/namespaces/seb-system/secrets").await;
+    let bound = |secret: &&Value| secret["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "seb";
+    assert_eq!(secrets["items"].as_array().unwrap().iter().filter(bound).count(), 0, "{secrets}");
     let (status, answer) = world.cluster.admin.patch(CHECKOUT, MERGE, &json!({ "spec": { "replicas": 9 } })).await;
     assert!(status == StatusCode::FORBIDDEN && answer.to_string().contains("not_minted"), "{answer}");
     world.verified().await;
@@ -182,4 +210,45 @@ async fn i5_every_verb_by_a_token_that_an_execution_identity_requests() {
 #[tokio::test(flavor = "multi_thread")]
 async fn i5_every_verb_by_a_token_that_the_broker_requests() {
     exchange("service-account", "system:serviceaccount:seb-system:seb-executor").await;
+}
+
+/// A mutating policy comes between the certified body and the write: the record names the place.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_something_rewrites_is_told() {
+    let world = World::new(&Options::default()).await;
+    let scale = || step("merge-patch", checkout(), json!({ "spec": { "replicas": 4 } }));
+    let answer = world.performs(&scale()).await;
+    assert!(!answer["detail"].as_str().unwrap().contains("certified"), "{answer}");
+    let installer = world.cluster.user("platform-installer", Some("system:masters"));
+    let rule = json!({
+        "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"],
+    });
+    let policy = json!({
+        "metadata": { "name": "rewrite" },
+        "spec": {
+            "matchConstraints": { "resourceRules": [rule] },
+            "failurePolicy": "Fail",
+            "reinvocationPolicy": "Never",
+            "mutations": [{
+                "patchType": "ApplyConfiguration",
+                "applyConfiguration": { "expression": "Object{spec: Object.spec{replicas: 9}}" },
+            }],
+        },
+    });
+    let binding = json!({ "metadata": { "name": "rewrite" }, "spec": { "policyName": "rewrite" } });
+    for (kind, body) in [("mutatingadmissionpolicies", policy), ("mutatingadmissionpolicybindings", binding)] {
+        let path = format!("/apis/admissionregistration.k8s.io/v1/{kind}");
+        let (status, answer) = installer.post(&path, &body).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+    }
+    awaited("the policy rewrites", async || {
+        let answer = world.performs(&scale()).await;
+        let told =
+            answer["detail"].as_str().unwrap().contains("not as certified: something rewrote it, at `/spec/replicas`");
+        if told { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    assert_eq!(world.object(CHECKOUT).await["spec"]["replicas"], 9);
+    assert!(world.broker.log().contains("\"rewritten\""), "{}", world.broker.log());
+    world.verified().await;
 }

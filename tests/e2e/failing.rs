@@ -64,6 +64,11 @@ async fn three_to_five_is_refused_by_the_api_server_when_the_autoscaler_makes_it
     assert_eq!((status, &answer["state"]), (1, &json!("rejected")), "{answer}");
     assert_eq!(answer["rejection"], "precondition", "{answer}");
     assert!(answer["detail"].as_str().unwrap().contains("409 Conflict"), "the API server's own answer: {answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("` instead of `"), "both versions: {answer}");
+    let mutation = answer["mutation_id"].as_str().unwrap();
+    let audited = world.cluster.audit();
+    let sent = |event: &&Value| event["verb"] == "patch" && event["userAgent"].to_string().contains(mutation);
+    assert_eq!(audited.iter().filter(sent).count(), 1, "it is not tried again");
     let object = world.object(CHECKOUT).await;
     assert_eq!(object["spec"]["replicas"], 7);
     assert_eq!(object["metadata"]["annotations"]["seb.dev/mutation"], Value::Null, "{object}");
@@ -126,6 +131,42 @@ async fn i6_etcd_stands_still() {
         other => panic!("{other:?}: {answer}"),
     }
     world.performs(&exactly(6)).await;
+    world.verified().await;
+}
+
+/// The target is asked before the decision, and its answer does not come, or comes when the certificate is revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn i2_i3_a_dry_run_that_takes_its_time_uses_nothing_and_outlasts_no_revocation() {
+    let world = unread().await;
+    let tried = |replicas: u32| {
+        let mut step = exactly(replicas);
+        step["dry_run"] = json!(true);
+        step
+    };
+    // There is a connection then, over which the next request goes.
+    world.performs(&exactly(2)).await;
+    let certificate = world.certificate(&tried(4)).await;
+    world.wire.hold_answers();
+    let (status, refused) = world.execute("deployer", &certificate, &[]).await;
+    assert_eq!((status, &refused["error"]["reason"]), (4, &json!("dry_run_unknown")), "{refused}");
+    assert!(refused.to_string().contains("in time"), "{refused}");
+    world.wire.release_answers();
+    let (status, answer) = world.execute("deployer", &certificate, &[]).await;
+    assert_eq!((status, &answer["state"]), (0, &json!("succeeded")), "{answer}");
+
+    let certificate = world.certificate(&tried(5)).await;
+    world.wire.hold_answers();
+    let execute = world.execute("deployer", &certificate, &[]);
+    let revoked = async {
+        world.wire.answered().await;
+        let (_, checked) = world.execute("deployer", &certificate, &["--check"]).await;
+        assert!(checked.to_string().contains("the same call is being tried already"), "{checked}");
+        revokes(&world, "agent/deployer").await;
+        world.wire.release_answers();
+    };
+    let ((status, refused), ()) = tokio::join!(execute, revoked);
+    assert_eq!((status, &refused["error"]["reason"]), (1, &json!("revoked_holder")), "{refused}");
+    assert_eq!(world.object(CHECKOUT).await["spec"]["replicas"], 4);
     world.verified().await;
 }
 
@@ -193,7 +234,7 @@ async fn i6_the_broker_dies_between_request_and_answer() {
 }
 
 /// Agents that make objects one after the other; none may fail.
-struct Load {
+pub struct Load {
     world: Arc<World>,
     /// The folder with the agents' identity; read for as long as it is in use.
     identity: RwLock<&'static str>,
@@ -202,7 +243,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(world: &Arc<World>, agents: usize) -> (Arc<Self>, JoinSet<()>) {
+    pub fn start(world: &Arc<World>, agents: usize) -> (Arc<Self>, JoinSet<()>) {
         let identity = RwLock::new("deployer");
         let load = Arc::new(Self {
             world: Arc::clone(world),
@@ -235,13 +276,25 @@ impl Load {
     }
 
     /// Waits for more executions.
-    async fn more(&self, what: &str) {
+    pub async fn more(&self, what: &str) {
         let goal = self.count.load(Ordering::SeqCst) + 8;
         awaited(what, async || {
             let now = self.count.load(Ordering::SeqCst);
             if now >= goal { Ok(()) } else { Err(now) }
         })
         .await;
+    }
+
+    /// Ends it: every execution was allowed, succeeded, and made what it should. How many there were.
+    pub async fn ends(&self, tasks: JoinSet<()>) -> usize {
+        self.end.store(true, Ordering::SeqCst);
+        tasks.join_all().await;
+        let total = self.count.load(Ordering::SeqCst);
+        assert_eq!(self.world.decisions("allow").await, total);
+        assert_eq!(self.world.decisions("deny").await, 0);
+        let made = self.world.object("/api/v1/namespaces/shop/configmaps").await;
+        assert_eq!(made["items"].as_array().unwrap().len(), total, "each was made");
+        total
     }
 }
 
@@ -280,14 +333,7 @@ async fn rotation_of_the_trust_domain_fails_no_execution() {
     spire.revoke_authority(&old).await;
     authorities("the end of the old authority", 1).await;
     load.more("executions without the old authority").await;
-    load.end.store(true, Ordering::SeqCst);
-    tasks.join_all().await;
-    let total = load.count.load(Ordering::SeqCst);
-    println!("{total} executions");
-    assert_eq!(world.decisions("allow").await, total);
-    assert_eq!(world.decisions("deny").await, 0);
-    let made = world.object("/api/v1/namespaces/shop/configmaps").await;
-    assert_eq!(made["items"].as_array().unwrap().len(), total, "each was made");
+    println!("{} executions", load.ends(tasks).await);
     world.verified().await;
 }
 
@@ -335,7 +381,7 @@ async fn i9_a_broker_whose_clock_steps_executes_nothing_until_it_is_right_again(
     });
     let ready = async || {
         awaited("the broker", async || {
-            let (status, said) = crate::world::get(&world.ports.broker_http, "/readyz").await?;
+            let (status, said) = crate::people::get(&world.ports.broker_http, "/readyz").await?;
             anyhow::ensure!(status == 200, "{said}");
             Ok(())
         })

@@ -6,11 +6,12 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::chart;
+use crate::people::{Ports, replaced};
 use crate::testbed::client::Client;
 use crate::testbed::kubernetes::Kubernetes;
 use crate::testbed::spire::Spire;
 use crate::testbed::{Folder, awaited};
-use crate::world::{Options, Ports};
+use crate::world::Options;
 
 /// A file of `examples/kubernetes`.
 pub fn example(name: &str) -> PathBuf {
@@ -81,6 +82,7 @@ pub async fn before(cluster: &Kubernetes) {
         ("apis/apps/v1/namespaces/shop/deployments", deployment()),
         ("api/v1/namespaces/shop/serviceaccounts", json!({ "metadata": { "name": "default" } })),
         ("api/v1/namespaces/shop/pods", pod("checkout-a", "default")),
+        ("api/v1/nodes", json!({ "metadata": { "name": "n1" } })),
         (
             "apis/rbac.authorization.k8s.io/v1/namespaces/shop/rolebindings",
             binding("mallory-edits", "system:aggregate-to-edit", json!({ "kind": "User", "name": "mallory" })),
@@ -223,13 +225,6 @@ pub fn configure(
         ],
     );
     write(folder, "sab/sab.toml", &sab);
-}
-
-fn replaced(text: String, changes: &[(&str, String)]) -> String {
-    changes.iter().fold(text, |text, (from, to)| {
-        assert!(text.contains(from), "nothing says {from}:\n{text}");
-        text.replace(from, to)
-    })
 }
 
 pub fn write(folder: &Folder, name: &str, text: &str) {

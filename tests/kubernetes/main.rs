@@ -16,6 +16,9 @@ mod failing;
 #[cfg(test)]
 mod measured;
 #[cfg(test)]
+#[path = "../support/permit.rs"]
+mod permit;
+#[cfg(test)]
 mod rehearsing;
 #[cfg(test)]
 mod verbs;

@@ -1,53 +1,25 @@
 //! A cluster with an executor, a requester of its tokens and a reader; and permitted calls to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
-use seb::attribute_certificate::{Template, authenticate, parse, profile};
-use seb::ceiling::{AuthorityCeiling, Ceilings, CeilingsFile, Rule, TargetCeiling};
-use seb::clock;
-use seb::contract::{Contract, Pointer, Resource, TargetKind};
-use seb::decision::{
-    Boundary, BoundaryStatus, Certified, Decision, EpochKnowledge, Facts, LiveState, Observed, Peer, Permit, RateCount,
-    Rates, Request, Terms, Uses, evaluate,
-};
-use seb::digest::Digest;
-use seb::epoch::{EpochParts, EpochStatement, Revoked};
+use seb::ceiling::{Rule, TargetCeiling};
+use seb::contract::{Pointer, Resource, TargetKind};
+use seb::decision::{LiveState, Permit, Terms};
 use seb::identity::embedded::{Domain, EmbeddedIssuer, Grant};
 use seb::identity::{ExecutionIdentity, Issuer};
-use seb::reason::{Denial, Reason};
 use seb::target::kubernetes::{CertificateFiles, Exchange, Kubernetes as Driver, ReaderIdentity, Requester, Settings};
-use seb::target::{Evidence, Fence, Performed, Target};
-use seb::timestamp::Timestamp;
+use seb::target::{Evidence, Performed, Target};
 use serde_json::{Value, json};
 use spiffe::TrustDomain;
 
-use crate::support::{AUTHORITY, BROKER, HOLDER, Pki, admission, id};
+pub use crate::permit::{Gate, now};
+use crate::support::{BROKER, id};
 use crate::testbed::kubernetes::{Kubernetes, Options};
 use crate::testbed::{Folder, PATIENCE};
 
 pub const SHOP: &str = "/apis/apps/v1/namespaces/default/deployments/shop";
-
-/// A fence that counts, and can be shut.
-#[derive(Default)]
-pub struct Gate {
-    pub shut: AtomicBool,
-    pub asked: AtomicU64,
-}
-
-impl Fence for Gate {
-    fn pass(&self, write: &mut dyn FnMut()) -> Result<(), Denial> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        if self.shut.load(Ordering::SeqCst) {
-            return Err(Denial::new(Reason::RevokedCertificate, "in flight"));
-        }
-        write();
-        Ok(())
-    }
-}
 
 /// A call to be permitted.
 #[derive(Clone)]
@@ -104,79 +76,12 @@ pub fn absent() -> Value {
     json!({"mode": "absent"})
 }
 
-pub fn now() -> Timestamp {
-    clock::now().unwrap()
-}
-
 /// Leave to make the call, each time under another certificate and so under another mutation id.
 pub fn permit(ask: &Ask) -> Permit {
-    static CERTIFICATES: AtomicU32 = AtomicU32::new(1);
-    let now = now();
-    let begin = Timestamp::from_seconds(now.seconds() - 60).unwrap();
-    let end = begin.saturating_add(Duration::from_secs(600));
     let mut mutation = json!({"verb": ask.verb, "resource": ask.resource});
     if !ask.body.is_null() {
         mutation["body"] = ask.body.clone();
     }
-    let contract = json!({
-        "schema": "seb.dev/contract/v1",
-        "target": {"kind": "kubernetes", "name": "prod"},
-        "steps": [{"name": "step", "mutation": mutation, "baseline": ask.baseline}],
-        "limits": {"uses": 1, "spacing_seconds": 0, "not_before": begin, "not_after": end},
-        "deadline_seconds": ask.deadline,
-    });
-    let contract = Contract::compile(&contract.to_string()).unwrap();
-    let statement = EpochStatement::new(EpochParts {
-        authority: id(AUTHORITY),
-        sequence: 1,
-        policy_epoch: 7,
-        revocation_epoch: 3,
-        revoked: Revoked::default(),
-        issued_at: now,
-        next_update: end,
-    });
-    let rate = RateCount { executions: 0, per_seconds: 60 };
-    let facts = Facts {
-        certified: certify(&contract, CERTIFICATES.fetch_add(1, Ordering::SeqCst), (begin, end)),
-        peer: Peer { id: id(HOLDER), key: Digest::of(b"key") },
-        broker: id(BROKER),
-        request: Request::default(),
-        observed: Observed {
-            now,
-            clock_stepped: false,
-            epoch: Some(EpochKnowledge { statement: Arc::new(statement.unwrap()), age_ms: 0, skew_ms: 0 }),
-            uses: Some(Uses { consumed: 0, last: None }),
-            rates: Some(Rates { agent: rate, authority: rate }),
-            boundary: Some(Boundary { status: BoundaryStatus::Proven, age_seconds: 0 }),
-            live: LiveState::Deferred,
-            dry_run: None,
-        },
-        ceilings: Arc::new(ceilings()),
-    };
-    match evaluate(&facts) {
-        Decision::Allow(permit) => permit,
-        Decision::Deny(denials) => panic!("{denials:?}"),
-    }
-}
-
-fn certify(contract: &Contract, number: u32, (not_before, not_after): (Timestamp, Timestamp)) -> Certified {
-    static PKI: std::sync::OnceLock<Pki> = std::sync::OnceLock::new();
-    let pki = PKI.get_or_init(|| Pki::new(seb::attribute_certificate::SignatureAlgorithm::EcdsaP256Sha256));
-    let issued = pki.issue(&Template {
-        serial: &number.to_be_bytes(),
-        holder: &id(HOLDER),
-        holder_key: None,
-        broker: &id(BROKER),
-        not_before,
-        not_after,
-        contract,
-        admission: &admission(),
-    });
-    let profiled = profile(parse(issued.octets()).unwrap()).unwrap();
-    Certified::from(&authenticate(profiled, &pki.chain, &pki.trust(), now()).unwrap())
-}
-
-fn ceilings() -> Ceilings {
     let verbs = ["create", "update", "merge-patch", "json-patch", "strategic-merge-patch", "apply", "delete"];
     let rule = Rule {
         verbs: verbs.map(|verb| verb.parse().unwrap()).into(),
@@ -184,19 +89,13 @@ fn ceilings() -> Ceilings {
         actions: BTreeSet::new(),
         parameters: Vec::new(),
     };
-    let target = TargetCeiling {
+    let ceiling = TargetCeiling {
         kind: TargetKind::Kubernetes,
         rules: vec![rule],
         accounts: BTreeSet::new(),
         regions: BTreeSet::new(),
     };
-    let name = || "prod".parse().unwrap();
-    let file = CeilingsFile {
-        targets: BTreeMap::from([(name(), target)]),
-        authorities: BTreeMap::from([(AUTHORITY.to_owned(), AuthorityCeiling { targets: BTreeSet::from([name()]) })]),
-        ..CeilingsFile::default()
-    };
-    Ceilings::new(file).unwrap()
+    crate::permit::permit(&mutation, &ask.baseline, ask.deadline, ceiling)
 }
 
 /// A cluster, and a broker's driver of it.

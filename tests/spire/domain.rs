@@ -67,6 +67,8 @@ pub struct Around {
     pub agent: Identities,
     /// Everybody but the broker: each hears of a rotation when its turn comes.
     pub others: Vec<Identities>,
+    /// Where the broker has the bundle of the authority's trust domain from: tables of its configuration.
+    pub trusted: String,
     folder: PathBuf,
 }
 
@@ -86,6 +88,12 @@ impl Around {
         Self::around(folder, spire).await
     }
 
+    /// With an authority of `sab`, another trust domain, whose certificate its server minted.
+    pub async fn beside(folder: &Folder, spire: Spire, sab: &Spire, trusted: String) -> Self {
+        sab.mint_folder("sab", "2h", &folder.folder("sab")).await;
+        Self { trusted, ..Self::around(folder, spire).await }
+    }
+
     async fn around(folder: &Folder, spire: Spire) -> Self {
         let authority = Arc::new(Authority::in_folder(&folder.join("sab")).unwrap());
         let own = identities(&spire, "sandbox").await;
@@ -94,7 +102,11 @@ impl Around {
         let agent = identities(&spire, "agent/one").await;
         let others = vec![own.clone(), operator.clone(), reader.clone(), agent.clone()];
         let production = Production::serve(folder.path(), own, operator, reader).await;
-        Self { spire, authority, epochs, production, agent, others, folder: folder.path().to_owned() }
+        let trusted = match authority.id().trust_domain() == id("sab").trust_domain() {
+            true => String::new(),
+            false => "[trust_bundles]\n\"sab.org\" = \"sab/bundle.pem\"".to_owned(),
+        };
+        Self { spire, authority, epochs, production, agent, others, trusted, folder: folder.path().to_owned() }
     }
 
     /// Starts the broker as a process, and waits until it hears the authority.
@@ -118,10 +130,7 @@ impl Around {
     pub fn configure(&self, issuer: &str) {
         let (socket, server) = (self.spire.agent_socket(), &self.spire.server_address);
         let (authority, sandbox, sab) = (self.epochs.address, &self.production.address, self.authority.id());
-        let trusted = match sab.trust_domain().to_string().as_str() {
-            "example.org" => "",
-            _ => "\"sab.org\" = \"sab/bundle.pem\"",
-        };
+        let trusted = &self.trusted;
         let text = format!(
             r#"
 [identity]
@@ -142,7 +151,6 @@ record_key = "store-key.pem"
 [[authorities]]
 id = "{sab}"
 address = "{authority}"
-[trust_bundles]
 {trusted}
 [[targets]]
 name = "prod"
@@ -184,11 +192,21 @@ boundary = "warn"
 
     /// Scales a service that is made for it, under a certificate of its own.
     pub async fn scale(&self, client: &ExecutionServiceClient<Channel>, name: &str) -> Result<Execution, Status> {
+        self.scale_by(&self.authority, client, name).await
+    }
+
+    /// The same under a certificate of this authority.
+    pub async fn scale_by(
+        &self,
+        authority: &Authority,
+        client: &ExecutionServiceClient<Channel>,
+        name: &str,
+    ) -> Result<Execution, Status> {
         let uid = self.production.create(name, 3).await;
         let certificate = Certificate::scale(name, &uid);
         let ask = ExecuteRequest {
-            certificate: certificate.issue(&self.authority),
-            chain: self.authority.chain().to_vec(),
+            certificate: certificate.issue(authority),
+            chain: authority.chain().to_vec(),
             values: vec![value("/replicas", "7")],
             ..ExecuteRequest::default()
         };
@@ -197,13 +215,23 @@ boundary = "warn"
 
     /// The bodies of all decisions that allowed, from the broker's store.
     pub async fn decisions(&self) -> Vec<Value> {
+        self.all_decisions().await.into_iter().filter(|body| !body["identity"].is_null()).collect()
+    }
+
+    /// The bodies of all decisions, in order.
+    pub async fn all_decisions(&self) -> Vec<Value> {
         let output = self.records(&["export"]).await;
         let lines = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let envelopes = lines.filter_map(|line| line["envelope"].as_str().map(str::to_owned));
         let statements = envelopes.map(|text| seb::record::Statement::from_envelope(text.as_bytes()).unwrap());
         let decisions = statements.filter(|statement| statement.kind == seb::record::Kind::Decision);
-        let bodies = decisions.map(|statement| serde_json::from_str(&statement.body.to_canonical()).unwrap());
-        bodies.filter(|body: &Value| !body["identity"].is_null()).collect()
+        decisions.map(|statement| serde_json::from_str(&statement.body.to_canonical()).unwrap()).collect()
+    }
+
+    /// Where the bundle of the authority came from, in each decision that allowed.
+    pub async fn sources(&self) -> Vec<String> {
+        let source = |body: &Value| body["certified"]["source"].as_str().unwrap_or("none").to_owned();
+        self.decisions().await.iter().map(source).collect()
     }
 
     /// Runs `seb records` on the broker's store, which must find nothing wrong.

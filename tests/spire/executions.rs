@@ -26,6 +26,7 @@ async fn executes(issuer: &str) {
     for (decision, line) in decisions.iter().zip(&applied) {
         let identity = &decision["identity"];
         assert_eq!((&identity["form"], &identity["spiffe_id"]), (&json!("x509"), &line["identity"]));
+        assert_eq!(decision["certified"]["source"], "file", "what the certificate was held against");
         match issuer {
             "spire-mint" => assert!(identity["serial"].is_null(), "the server chooses it when it mints"),
             _ => assert_eq!(identity["serial"], line["serial"]),
@@ -59,6 +60,7 @@ async fn an_authority_of_the_brokers_trust_domain_certifies_where_the_server_min
     let broker = around.broker("spire-mint").await;
     let execution = around.scale(&around.client(&broker), "one").await.unwrap();
     assert_eq!(execution.state(), State::Succeeded, "{execution:?}");
+    assert_eq!(around.sources().await, ["workload_api"]);
     around.records(&["verify", "--artefacts"]).await;
     around.records(&["replay"]).await;
     // A broker with an intermediate could make such an authority itself.

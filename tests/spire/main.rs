@@ -15,3 +15,7 @@ mod executions;
 mod minting;
 #[cfg(test)]
 mod policy;
+#[cfg(test)]
+mod shipped;
+#[cfg(test)]
+mod trust;

@@ -1,5 +1,6 @@
 //! Minting by the real server, and what it costs beside the embedded CA.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use seb::contract::StepName;
@@ -10,10 +11,11 @@ use seb::identity::spire::{DownstreamIssuer, MintIssuer, SpireServer};
 use seb::identity::{Form, Issuer, MintError};
 use seb::telemetry::Health;
 use spiffe::TrustDomain;
+use tokio::sync::watch;
 
 use crate::domain::{identities, options};
-use crate::testbed::spire::Spire;
-use crate::testbed::{Folder, PATIENCE};
+use crate::testbed::spire::{Options, Spire};
+use crate::testbed::{Folder, PATIENCE, awaited};
 use crate::world::{id, now};
 
 pub fn mutation(ordinal: u32) -> MutationId {
@@ -68,6 +70,57 @@ async fn i5_every_issuer_mints_what_is_planned_and_its_price_is_told() {
         assert!(times[100] < Duration::from_millis(500), "{name}");
     }
     assert!(matches!(mint(&embedded, &jwt(), 1).await, Err(MintError::Form { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_an_intermediate_is_renewed_ahead_of_its_end_and_used_until_then() {
+    let folder = Folder::new();
+    let short = Options { ca_ttl: "50s", x509_ttl: "50s", ..options("spire-downstream", 50) };
+    let mut spire = Spire::start(&folder, short).await;
+    // An identity that never changes: what is renewed is renewed because of its end.
+    let first = Arc::clone(&identities(&spire, "seb").await.borrow());
+    let (_unchanged, own) = watch::channel(first);
+    let health = Health::default();
+    health.started();
+    let issuer = DownstreamIssuer::start(server(&spire), own, health.clone());
+    tokio::time::timeout(PATIENCE, issuer.ready()).await.expect("a CA is signed");
+    let mut ordinal = 0;
+    let mut intermediate = async || {
+        ordinal += 1;
+        let plan = issuer.plan(&mutation(ordinal), Form::X509, now(), now().saturating_add(Duration::from_secs(2)))?;
+        Ok::<_, MintError>(issuer.mint(plan).await?.chain()[1].to_vec())
+    };
+    let (before, begun) = (intermediate().await.unwrap(), issuer.ends().unwrap());
+    awaited("another CA", async || match intermediate().await.unwrap() {
+        next if next != before => Ok(()),
+        _ => Err("the same CA"),
+    })
+    .await;
+    assert!(now() < begun, "ahead of the end of the first one");
+
+    spire.server.kill();
+    let told = || health.impediments().into_iter().map(|it| format!("{it:?}")).collect::<Vec<_>>();
+    awaited("a word about the server", async || {
+        let _ = intermediate().await.unwrap();
+        if told().iter().any(|it| it.contains("cannot be renewed")) { Ok(()) } else { Err(told()) }
+    })
+    .await;
+    assert!(health.is_ready(), "{:?}", told());
+    let end = issuer.ends().unwrap();
+    while now().saturating_add(Duration::from_secs(3)) < end {
+        let _ = intermediate().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let error = awaited("the end of the CA", async || match intermediate().await {
+        Err(error) => Ok(error),
+        Ok(_) => Err("it mints"),
+    })
+    .await;
+    assert!(matches!(error, MintError::IssuerEnds { .. } | MintError::NoCa(_)), "{error}");
+    awaited("a word about the CA", async || if health.is_ready() { Err(told()) } else { Ok(()) }).await;
+    assert!(now() >= end, "not before");
+    let error = intermediate().await.unwrap_err();
+    assert!(matches!(error, MintError::NoCa(_)), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -379,7 +379,7 @@ spec:
     - expression: >-
         !variables.executor || (has(object.spec.expirationSeconds) && object.spec.expirationSeconds <= 600
         {{- if eq $root.Values.cluster.exchange "service-account" }}
-        && has(object.spec.boundObjectRef) && object.spec.boundObjectRef.kind == 'Secret'
+        && has(object.spec.boundObjectRef) && has(object.spec.boundObjectRef.kind) && object.spec.boundObjectRef.kind == 'Secret'
         {{- end }})
       reason: Forbidden
       message: "seb: executor_token: a token of the executor lives 600 seconds at most
@@ -391,7 +391,7 @@ spec:
         'seb: controller_token: `' + variables.account + '` may work on protected resources, and only the controller manager makes its tokens'
     - expression: >-
         !(variables.account in {{ toJson $own }})
-        || ('system:nodes' in variables.groups && has(object.spec.boundObjectRef) && object.spec.boundObjectRef.kind == 'Pod')
+        || ('system:nodes' in variables.groups && has(object.spec.boundObjectRef) && has(object.spec.boundObjectRef.kind) && object.spec.boundObjectRef.kind == 'Pod')
       reason: Forbidden
       messageExpression: >-
         'seb: broker_token: a token of `' + variables.account + '` is made only by the node of its pod'

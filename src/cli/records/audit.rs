@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::From;
 use super::source::Source;
-use super::{From, chain};
 use crate::attribute_certificate::read_certificates;
 use crate::cli::{BAD, Exit, Format, GOOD, Table, read_text};
 use crate::digest::Digest;
 use crate::record::{Genesis, Head, Kind, Replayed, Statement, Summary, Verifier, replay};
 use crate::sab::airlock;
+use crate::telemetry::Causes;
 
 /// How large a bundle can be, in octets.
 const MAX_BUNDLE: u64 = 4 * 1024 * 1024;
@@ -111,7 +112,8 @@ impl Replay {
                 Ok(Some(Replayed::Equal)) => equal += 1,
                 Ok(Some(Replayed::NotKept)) => not_kept += 1,
                 Err(error) => {
-                    different.push(Finding { number: Some(statement.link.number), problem: chain(&error) });
+                    different
+                        .push(Finding { number: Some(statement.link.number), problem: Causes(&error).to_string() });
                 }
             }
             Ok(())
@@ -147,7 +149,7 @@ impl Against {
                 }
                 Ok(statement) => each(source, &statement)?,
                 Err(error) => {
-                    finding = Some(Finding { number: Some(error.number), problem: chain(&error.problem) });
+                    finding = Some(Finding { number: Some(error.number), problem: Causes(&error.problem).to_string() });
                 }
             }
             Ok(finding.is_none())
@@ -159,7 +161,7 @@ impl Against {
         let summary = match verifier.finish() {
             Ok(summary) => summary,
             Err(error) => {
-                return Ok(Err(Finding { number: Some(error.number), problem: chain(&error.problem) }));
+                return Ok(Err(Finding { number: Some(error.number), problem: Causes(&error.problem).to_string() }));
             }
         };
         let Some(genesis) = genesis else { anyhow::bail!("a log without a beginning") };

@@ -19,6 +19,7 @@ use crate::execution::State;
 use crate::reason::Reason;
 use crate::record::{Decided, Genesis, Kind, Statement, verify_signature};
 use crate::store::{Filter, MAX_PAGE, Query, Record};
+use crate::telemetry::Causes;
 use crate::timestamp::Timestamp;
 use source::{Source, write_artefact, write_record};
 
@@ -206,7 +207,7 @@ fn brief(record: &Record) -> Value {
             fields.insert("time".to_owned(), json!(statement.time));
             fields.insert("about".to_owned(), json!(statement.about.to_json()));
         }
-        Err(error) => drop(fields.insert("error".to_owned(), chain(&error).into())),
+        Err(error) => drop(fields.insert("error".to_owned(), Causes(&error).to_string().into())),
     }
     value
 }
@@ -349,10 +350,4 @@ impl Export {
         })?;
         Ok(Exit::Success)
     }
-}
-
-/// An error and what it comes from, each once.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

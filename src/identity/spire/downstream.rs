@@ -17,7 +17,7 @@ use crate::proto::spire::api::server::svid::v1::NewDownstreamX509caRequest;
 use crate::telemetry::{Causes, Health, log};
 use crate::timestamp::Timestamp;
 
-/// The life that is asked for. The server may give less; it is renewed at half of what it gave.
+/// The life that is asked for. The server may give less; it is renewed at half of what is left of it then.
 const LIFE_SECONDS: i32 = 3600;
 
 /// The shortest and the longest wait before the server is asked again.
@@ -68,12 +68,13 @@ async fn keep(connection: Arc<Connection>, sender: watch::Sender<Result<Arc<Ca>,
         let wait = match obtain(&connection).await {
             Ok(ca) => {
                 log!(ExecutionCaSigned, until = %ca.not_after(), "an execution CA was signed");
-                let life = ca.not_after().since(ca.not_before());
+                // Not its whole life: the server dates it back.
+                let left = ca.not_after().since(clock::now().unwrap_or(Timestamp::END));
                 drop(sender.send_replace(Ok(Arc::new(ca))));
                 health.clear(PART);
                 health.limit(PART, None);
                 backoff.reset();
-                (life / 2).max(Duration::from_secs(1))
+                (left / 2).max(Duration::from_secs(1))
             }
             Err(error) => {
                 let problem = Causes(&error).to_string();

@@ -6,10 +6,12 @@ use serde_json::Value;
 
 use super::connection::Answer;
 use super::plan::{Plan, Seen};
+use super::rewritten;
 use super::urn::Operation;
-use crate::contract::{Baseline, Json, Pointer, Version};
+use crate::contract::{Baseline, Call, CallBody, Json, Pointer, Version};
 use crate::decision::Terms;
 use crate::execution::{Performed, Rejection};
+use crate::telemetry::{Shown, log};
 
 /// The most characters of a message that are kept.
 const MAX_MESSAGE: usize = 1000;
@@ -152,14 +154,14 @@ impl Status {
     }
 }
 
-/// The text without what follows `Invalid value: ` in quotes as Go writes them.
+/// The text without the values that it quotes, as Go writes them: what follows such as `Invalid value: `.
 fn without_values(text: &str) -> String {
-    const BEFORE: &str = "nvalid value: \"";
+    const BEFORE: [&str; 2] = ["value: \"", "Not found: \""];
     let mut kept = String::new();
     let mut rest = text;
-    while let Some((before, quoted)) = rest.split_once(BEFORE) {
-        kept.push_str(before);
-        kept.push_str("nvalid value");
+    while let Some((at, before)) = BEFORE.iter().filter_map(|before| Some((rest.find(before)?, before.len()))).min() {
+        let (told, quoted) = rest.split_at(at + before);
+        kept.push_str(told.trim_end_matches(": \""));
         let mut escaped = false;
         let end = quoted.find(|c| match c {
             '"' if !escaped => true,
@@ -257,14 +259,35 @@ fn success(terms: &Terms, plan: &Plan, answer: &Answer) -> Result<Performed, Str
     }
     let mutation = Some(terms.mutation_id().as_str());
     let lost = plan.annotation().is_some_and(|annotation| object.mutation(annotation) != mutation);
-    let detail = match (plan.operation, answer.status) {
+    let done = match (plan.operation, answer.status) {
         (Operation::Delete, _) if object.is_deleted() => "deletion begun: finalizers or a grace period hold the object",
         (Operation::Delete, _) => "deleted",
-        (_, _) if lost => "written; but the object does not carry the mutation id: something took it away",
         (Operation::Create, _) | (_, StatusCode::CREATED) => "created",
         _ => "written",
     };
-    Ok(succeeded(object.version(), detail))
+    let detail = match rewritten(terms.call(), plan, &object) {
+        _ if lost => format!("{done}; but the object does not carry the mutation id: something took it away"),
+        Some(place) => {
+            let mutation = terms.mutation_id();
+            log!(Rewritten, %mutation, place = %Shown(&place), "something rewrote what was certified");
+            format!("{done}; but not as certified: something rewrote it, at `{place}`")
+        }
+        None => done.to_owned(),
+    };
+    Ok(succeeded(object.version(), &detail))
+}
+
+/// Where the object that was stored is not as the certified body says.
+fn rewritten(call: &Call, plan: &Plan, object: &Object) -> Option<String> {
+    if plan.operation == Operation::Delete {
+        return None;
+    }
+    let body = match call.body() {
+        CallBody::None => return None,
+        CallBody::Inline(body) => serde_json::to_value(body).ok()?,
+        CallBody::Detached { octets, .. } => serde_json::from_slice(octets).ok()?,
+    };
+    rewritten::place(call.verb(), &body, &object.0, plan.resource.subresource.is_some())
 }
 
 /// What the object has instead of what was certified; `None` if it is as certified.
@@ -296,6 +319,9 @@ mod tests {
                 "Invalid value: strict; Invalid value: e",
             ),
             (r#"Invalid value: "no end"#, "Invalid value"),
+            (r#"x: Unsupported value: "a": supported values: "b""#, r#"x: Unsupported value: supported values: "b""#),
+            (r#"x[1]: Duplicate value: "a""#, "x[1]: Duplicate value"),
+            (r#"x: Not found: "a", y: Invalid value: "b": no"#, "x: Not found, y: Invalid value: no"),
             ("spec.replicas: Invalid value: -1: must be", "spec.replicas: Invalid value: -1: must be"),
         ] {
             assert_eq!(without_values(text), kept, "{text}");

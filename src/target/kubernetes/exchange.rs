@@ -3,19 +3,17 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Method, Request, StatusCode};
-use http_body_util::Full;
-use hyper::body::Bytes;
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::answer::Status;
 use super::connection::{Answer, Pool, Sent};
+use super::plan::Wire;
 use super::reader::TokenFile;
 use super::urn::{Operation, call_urn};
-use super::{Failure, bearer};
+use super::{Failure, bearer, request};
 use crate::contract::KubernetesResource;
 use crate::decision::MutationId;
 use crate::identity::{ExecutionIdentity, Form, MAX_AUDIENCE_OCTETS};
@@ -115,8 +113,8 @@ pub(super) struct Exchanger {
 /// The credential of one mutation.
 pub(super) struct Credential {
     pub(super) bearer: HeaderValue,
-    /// The Secret that ends it, and the bearer that may delete that.
-    secret: Option<(KubernetesResource, HeaderValue)>,
+    /// The Secret that ends it, the bearer that may delete that, and what both are for.
+    secret: Option<(KubernetesResource, HeaderValue, MutationId)>,
 }
 
 impl Exchanger {
@@ -184,9 +182,10 @@ impl Exchanger {
                     Some(token) => (token.bearer().await?, true),
                     None => (jwt(identity)?, false),
                 };
-                let request = TokenRequest { pool, service_account, audience: audience.as_ref(), requester, deadline };
+                let audience = audience.as_ref();
+                let request = TokenRequest { pool, service_account, audience, requester, mutation, deadline };
                 match bound {
-                    true => request.bound(mutation).await,
+                    true => request.bound().await,
                     false => Ok(Credential { bearer: request.token(None).await?, secret: None }),
                 }
             }
@@ -197,9 +196,10 @@ impl Exchanger {
 impl Credential {
     /// Ends what the credential was bound to. What cannot be ended runs out by itself.
     pub(super) async fn end(self, pool: &Pool, deadline: Instant) {
-        let Some((secret, bearer)) = self.secret else { return };
+        let Some((secret, bearer, mutation)) = self.secret else { return };
         let path = super::plan::object_path(&secret);
-        let ended = match request(pool, Method::DELETE, &path, &bearer, &Value::Null) {
+        let deletion = wire(Method::DELETE, &path, None);
+        let ended = match request(pool.endpoint(), deletion, &bearer, &mutation) {
             Ok(request) => pool.send(request, None, deadline).await,
             Err(failure) => Sent::NotWritten(failure),
         };
@@ -237,17 +237,19 @@ struct TokenRequest<'a> {
     service_account: &'a ServiceAccount,
     audience: Option<&'a Audience>,
     requester: HeaderValue,
+    mutation: &'a MutationId,
     deadline: Instant,
 }
 
 impl TokenRequest<'_> {
-    async fn bound(self, mutation: &MutationId) -> Result<Credential, Failure> {
-        let secret = self.service_account.secret(mutation);
+    async fn bound(self) -> Result<Credential, Failure> {
+        let secret = self.service_account.secret(self.mutation);
         let uid = self.bind_to(&secret).await?;
         match self.token(Some((&secret.name, &uid))).await {
-            Ok(bearer) => Ok(Credential { bearer, secret: Some((secret, self.requester)) }),
+            Ok(bearer) => Ok(Credential { bearer, secret: Some((secret, self.requester, self.mutation.clone())) }),
             Err(failure) => {
-                let unused = Credential { bearer: self.requester.clone(), secret: Some((secret, self.requester)) };
+                let bearer = self.requester.clone();
+                let unused = Credential { bearer, secret: Some((secret, self.requester, self.mutation.clone())) };
                 unused.end(self.pool, self.deadline).await;
                 Err(failure)
             }
@@ -288,7 +290,8 @@ impl TokenRequest<'_> {
     }
 
     async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        let request = request(self.pool, Method::POST, path, &self.requester, body)?;
+        let posted = wire(Method::POST, path, Some(body));
+        let request = request(self.pool.endpoint(), posted, &self.requester, self.mutation)?;
         let context = |Failure(why): Failure| Failure(format!("no token of the executor: {why}"));
         match self.pool.send(request, None, self.deadline).await {
             Sent::Answered(answer) => created(&answer).map_err(context),
@@ -308,22 +311,10 @@ fn created(answer: &Answer) -> Result<Value, Failure> {
     }
 }
 
-fn request(
-    pool: &Pool,
-    method: Method,
-    path: &str,
-    bearer: &HeaderValue,
-    body: &Value,
-) -> Result<Request<Full<Bytes>>, Failure> {
-    let octets = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(HOST, pool.endpoint().address())
-        .header(ACCEPT, "application/json")
-        .header(CONTENT_TYPE, "application/json")
-        .header(AUTHORIZATION, bearer);
-    request.body(Full::new(octets)).map_err(|error| Failure::of(&error))
+/// A request with a JSON body, or without one.
+fn wire(method: Method, path: &str, body: Option<&Value>) -> Wire {
+    let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+    Wire { method, target: path.to_owned(), media_type: "application/json", body }
 }
 
 /// Never shows a credential.

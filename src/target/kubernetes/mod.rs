@@ -20,6 +20,7 @@ mod merge;
 mod plan;
 mod reader;
 mod rehearse;
+mod rewritten;
 mod urn;
 
 use std::collections::BTreeSet;
@@ -27,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderValue, Request};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -43,7 +44,7 @@ use self::plan::{Needs, Plan, Seen, Unfit, Wire};
 use self::reader::{Reader, TokenFile};
 use crate::clock;
 use crate::contract::{Baseline, Call, KubernetesResource, Pointer, Resource, TargetKind};
-use crate::decision::{LiveState, PermittedCall, Terms};
+use crate::decision::{LiveState, MutationId, PermittedCall, Terms};
 use crate::identity::{ExecutionIdentity, Form};
 use crate::target::failure::{Failure, left, now};
 use crate::target::{Evidence, Fence, Grade, Performed, Rehearsed, Rejection, Target};
@@ -205,7 +206,7 @@ impl Kubernetes {
             Err(Unfit::Call(detail)) => return Performed::NotStarted { detail },
             Err(Unfit::Drift(observed)) => return drifted(observed),
         };
-        let request = match request(performing.pool.endpoint(), wire, &credential.bearer) {
+        let request = match request(performing.pool.endpoint(), wire, &credential.bearer, terms.mutation_id()) {
             Ok(request) => request,
             Err(Failure(detail)) => return Performed::NotStarted { detail },
         };
@@ -329,13 +330,20 @@ fn bearer(token: &str) -> Result<HeaderValue, Failure> {
     Ok(value)
 }
 
-fn request(endpoint: &Endpoint, wire: Wire, bearer: &HeaderValue) -> Result<Request<Full<Bytes>>, Failure> {
+/// A request for a mutation; the audit log of the API server has the mutation's id in its `userAgent`, whatever the call.
+fn request(
+    endpoint: &Endpoint,
+    wire: Wire,
+    bearer: &HeaderValue,
+    mutation: &MutationId,
+) -> Result<Request<Full<Bytes>>, Failure> {
     let request = Request::builder()
         .method(wire.method)
         .uri(wire.target)
         .header(HOST, endpoint.address())
         .header(ACCEPT, "application/json")
         .header(CONTENT_TYPE, wire.media_type)
+        .header(USER_AGENT, format!("seb/{} ({mutation})", env!("CARGO_PKG_VERSION")))
         .header(AUTHORIZATION, bearer);
     request.body(Full::new(Bytes::from(wire.body))).map_err(|error| Failure::of(&error))
 }

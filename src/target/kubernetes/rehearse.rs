@@ -61,7 +61,7 @@ impl Kubernetes {
             Err(Unfit::Drift(observed)) => return Ok(refused(format!("the target has {observed}"))),
             Err(Unfit::Call(detail)) => return Err(detail),
         };
-        let request = request(performing.pool.endpoint(), wire, &bearer).map_err(text)?;
+        let request = request(performing.pool.endpoint(), wire, &bearer, terms.mutation_id()).map_err(text)?;
         let answer = match performing.pool.send(request, None, end).await {
             Sent::Answered(answer) => answer,
             Sent::NotWritten(failure) | Sent::Lost(failure) => return Err(text(failure)),
@@ -83,7 +83,9 @@ impl Kubernetes {
                 Rehearsed::Refused { reason, detail: format!("{detail}; the target has {observed}") }
             }
             Performed::Rejected { reason, detail, observed: None } => Rehearsed::Refused { reason, detail },
-            Performed::Unknown { detail } | Performed::NotStarted { detail } => Rehearsed::Unavailable { detail },
+            Performed::Unknown { detail } | Performed::Begun { detail, .. } | Performed::NotStarted { detail } => {
+                Rehearsed::Unavailable { detail }
+            }
             Performed::Aborted { denial } => Rehearsed::Unavailable { detail: denial.to_string() },
         })
     }

@@ -37,6 +37,8 @@ pub struct Options {
     pub entries: Vec<Entry>,
     /// Whether the discovery provider runs, and the server names it as its tokens' issuer.
     pub discovery: bool,
+    /// The CA, certificate and key, by which the server's own CA is signed.
+    pub upstream: Option<(PathBuf, PathBuf)>,
     /// More lines for `server { }` and for `agent { }` of the configuration (HCL).
     pub server: String,
     pub agent: String,
@@ -54,6 +56,7 @@ impl Default for Options {
             admin_ids: Vec::new(),
             entries: Vec::new(),
             discovery: false,
+            upstream: None,
             server: String::new(),
             agent: String::new(),
         }
@@ -162,15 +165,22 @@ impl Spire {
         let socket = self.agent_socket();
         healthy(&mut self.agent, &socket).await;
         if let Some(discovery) = &mut self.discovery {
-            let client = Client::new(self.issuer.trim_start_matches("https://"), &self.web.pem(), None);
-            awaited("the discovery provider", async || {
-                discovery.assert_runs();
-                let (status, answer) = client.send(http::Method::GET, "/keys", "text/plain", &Value::Null).await?;
-                anyhow::ensure!(status == StatusCode::OK && answer["keys"][0].is_object(), "{status} {answer}");
-                Ok(())
-            })
-            .await;
+            discovery.assert_runs();
+            self.published("the discovery provider", |keys| !keys.is_empty()).await;
         }
+    }
+
+    /// Waits until the keys of JWT-SVIDs that the discovery provider shows (their IDs) are as they should be.
+    pub async fn published(&self, what: &str, are: impl Fn(&[String]) -> bool) {
+        let client = Client::new(self.issuer.trim_start_matches("https://"), &self.web.pem(), None);
+        awaited(what, async || {
+            let (status, answer) = client.send(http::Method::GET, "/keys", "text/plain", &Value::Null).await?;
+            let keys = answer["keys"].as_array().into_iter().flatten();
+            let ids: Vec<String> = keys.filter_map(|key| Some(key["kid"].as_str()?.to_owned())).collect();
+            anyhow::ensure!(status == StatusCode::OK && are(&ids), "{status} {answer}");
+            Ok(())
+        })
+        .await;
     }
 
     /// The SPIFFE ID with this path.
@@ -277,6 +287,21 @@ impl Spire {
         self.command(&["localauthority", "x509", "revoke", "-authorityID", id]).await;
     }
 
+    /// A step of the rotation of the authority of JWT-SVIDs (`prepare`, `activate`, `taint`, `revoke`), or `show`. The ID
+    /// of the authority that it is about: the key ID of its tokens.
+    pub async fn jwt_authority(&self, step: &str, id: Option<&str>) -> String {
+        let arguments = id.map_or(Vec::new(), |id| vec!["-authorityID", id]);
+        let answer = self.command(&[&["localauthority", "jwt", step], &arguments[..]].concat()).await;
+        let part = match step {
+            "show" => "active",
+            "prepare" => "prepared_authority",
+            "activate" => "activated_authority",
+            "taint" => "tainted_authority",
+            _ => "revoked_authority",
+        };
+        answer[part]["authority_id"].as_str().unwrap_or_else(|| panic!("{step}: {answer}")).to_owned()
+    }
+
     /// What Kubernetes needs to take this trust domain's JWT-SVIDs for `audience`: an `AuthenticationConfiguration`
     /// that maps execution identities to `seb:<SPIFFE ID>` in `seb:executors`, and the call of their audiences to the
     /// extra value `seb.dev/call`.
@@ -340,6 +365,12 @@ fn server_configuration(options: &Options, port: u16, issuer: &str) -> String {
         }
         None => "",
     };
+    let upstream = match &options.upstream {
+        Some((certificate, key)) => format!(
+            "UpstreamAuthority \"disk\" {{ plugin_data {{ cert_file_path = {certificate:?}\nkey_file_path = {key:?} }} }}"
+        ),
+        None => String::new(),
+    };
     format!(
         r#"
 server {{
@@ -378,6 +409,7 @@ plugins {{
             agent_path_template = "/{{{{ .PluginName }}}}/{{{{ .Subject.CommonName }}}}"
         }}
     }}
+    {upstream}
 }}
 "#
     )
