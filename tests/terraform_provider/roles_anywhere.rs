@@ -119,8 +119,9 @@ fn asked(octets: &[u8], required: &[&str], optional: &[&str]) -> Result<Value, &
 
 /// An identifier of its own.
 fn id() -> String {
-    let hex = base16ct::lower::encode_string(&seb::key::fresh_serial().unwrap()[..16]);
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    let octets = seb::key::fresh_serial().unwrap();
+    let parts = [&octets[..4], &octets[4..6], &octets[6..8], &octets[8..10], &octets[10..]];
+    parts.map(base16ct::lower::encode_string).join("-")
 }
 
 fn anchor(account: &str, octets: &[u8]) -> Result<Value, &'static str> {
