@@ -6,10 +6,13 @@
 use std::path::Path;
 use std::process::Command;
 
+use http::{HeaderName, HeaderValue};
 use seb::attribute_certificate::{parse, profile, read_file};
 use seb::contract::{Choice, Contract, Json, Pointer};
 use seb::decision::RecordedFacts;
 use seb::epoch::EpochStatement;
+use seb::target::aws::request::Operation;
+use seb::target::aws::request::answer::Answer;
 
 fn seeds() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -17,6 +20,22 @@ fn seeds() -> tempfile::TempDir {
     let status = Command::new("python3").arg(script).arg(folder.path()).status().unwrap();
     assert!(status.success(), "{status}");
     folder
+}
+
+/// Whether the answer is one that the operation has.
+fn credible(octets: &[u8]) -> bool {
+    let at = octets.windows(2).position(|pair| pair == b"\n\n").unwrap();
+    let mut lines = std::str::from_utf8(&octets[..at]).unwrap().lines();
+    let (name, status) = lines.next().unwrap().split_once(' ').unwrap();
+    let name = name.parse().unwrap();
+    let operation = Operation::mutation(&name).or_else(|_| Operation::read(&name)).unwrap();
+    let header = |line: &str| -> (HeaderName, HeaderValue) {
+        let (name, value) = line.split_once(": ").unwrap();
+        (name.parse().unwrap(), value.parse().unwrap())
+    };
+    let headers = lines.map(header).collect();
+    let answer = operation.answer(status.parse().unwrap(), &headers, &octets[at + 2..]);
+    matches!(answer, Answer::Accepted { .. } | Answer::Refused(_))
 }
 
 /// How many of the seeds of `target` the check accepts, and how many there are.
@@ -47,6 +66,8 @@ fn seeds_reach_past_the_first_refusal() {
         octets.split(|octet| *octet == b'\n').all(|statement| EpochStatement::parse(statement).is_ok())
     });
     let facts = accepted(folder.path(), "facts", |octets| RecordedFacts::parse(octets).is_ok());
+    let answer = accepted(folder.path(), "answer", credible);
+    assert_eq!(answer, (15, 19));
     assert_eq!(epoch, (5, 7));
     assert_eq!(facts, (4, 6));
     assert!(json.0 >= 4, "json: {json:?}");

@@ -15,12 +15,56 @@ pub mod decision;
 pub mod digest;
 #[path = "../../src/epoch_envelope.rs"]
 pub mod epoch_envelope;
+#[allow(dead_code, reason = "some of it is for modules that are not mounted")]
+#[path = "../../src/execution.rs"]
+pub mod execution;
 #[path = "../../src/reason.rs"]
 pub mod reason;
 #[path = "../../src/spiffe_id.rs"]
 mod spiffe_id;
 #[path = "../../src/timestamp.rs"]
 pub mod timestamp;
+
+/// What reads the answers of AWS.
+#[path = "../../src/target"]
+pub mod target {
+    #[allow(dead_code, reason = "some of it is for modules that are not mounted")]
+    #[path = "aws"]
+    pub mod aws {
+        mod cloud_control;
+        pub mod credentials;
+        pub mod endpoint;
+        pub mod request;
+
+        use std::time::Duration;
+
+        use self::cloud_control::{Asked, Progress, Stage, is_token};
+        use self::request::Operation;
+        use crate::contract::Json;
+        use crate::execution::{Evidence, Performed};
+        use crate::timestamp::Timestamp;
+
+        /// Reads an output as that of an operation of Cloud Control, and holds what is concluded of it against its status.
+        pub fn progress(operation: &Operation, output: &serde_json::Value) {
+            let input = Json::object([("TypeName", Json::from("AWS::SNS::Topic"))]);
+            let Some(asked) = Asked::of(operation, &input) else { return };
+            let Ok(progress) = Progress::read(output, &asked) else { return };
+            assert!(is_token(&progress.token));
+            let status = output["ProgressEvent"]["OperationStatus"].as_str().unwrap();
+            assert_eq!(progress.stage == Stage::Done, status == "SUCCESS");
+            assert!(status == "FAILED" || !matches!(progress.stage, Stage::Refused(_)));
+            assert!(progress.pause(Timestamp::END, Duration::from_secs(1)) == Duration::from_secs(1));
+            let applied = matches!(progress.evidence(Timestamp::END), Some(Evidence::Applied { .. }));
+            assert_eq!(applied, progress.stage == Stage::Done);
+            match progress.performed("", None) {
+                Performed::Succeeded { detail, .. } | Performed::Begun { detail, .. } | Performed::Rejected { detail, .. } => {
+                    assert!(detail.len() < 8192 && !detail.contains(char::is_control));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
 
 // They have modules beside them, which are found only from the folder of the package.
 #[path = "../../src"]

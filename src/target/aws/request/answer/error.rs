@@ -83,7 +83,7 @@ fn code(text: &str) -> Option<String> {
 }
 
 /// One line of bounded length.
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(MAX_MESSAGE).collect()
 }
 

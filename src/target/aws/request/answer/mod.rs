@@ -160,7 +160,8 @@ impl RefusalKind {
 }
 
 fn not_credible(status: u16, why: &str) -> Answer {
-    Answer::NotCredible { detail: format!("an answer with status {status} that cannot be: {why}") }
+    // What a parser says of octets may hold some of them.
+    Answer::NotCredible { detail: format!("an answer with status {status} that cannot be: {}", error::line(why)) }
 }
 
 fn failed(status: u16, said: &Said) -> Answer {

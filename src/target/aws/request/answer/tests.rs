@@ -297,3 +297,13 @@ proptest! {
         operation().answer(200, &HeaderMap::new(), &other);
     }
 }
+
+/// What is kept of octets that cannot be read is one line of bounded length.
+#[test]
+fn what_a_parser_says_is_shown_as_everything_else_is() {
+    let long = format!("<{}\u{1e}", "a".repeat(100_000));
+    for body in ["<Tagging><TagSet\u{1e}<Tag/></TagSet></Tagging>", &long] {
+        let Answer::NotCredible { detail } = answered("s3:GetBucketTagging", 200, &[], body) else { panic!() };
+        assert!(detail.len() < 2000 && !detail.contains(char::is_control), "{}", detail.len());
+    }
+}
