@@ -5,9 +5,10 @@ CARGO_FLAGS ?= --locked
 # Seconds for each fuzz target: of `make test-fuzz`, and of `make fuzz`.
 TEST_FUZZ_SECONDS ?= 5
 FUZZ_SECONDS ?= 600
-# Arguments of the load harness, and of the one for Kubernetes.
+# Arguments of the load harness, and of those for Kubernetes and AWS.
 LOAD ?=
 KUBERNETES ?=
+AWS ?=
 # Seconds of `make soak`.
 SOAK_SECONDS ?= 3600
 # Fuzz targets, all of them where none is named: `make fuzz TARGETS=certificate`.
@@ -105,12 +106,13 @@ soak: ## Kill the broker at random points for SOAK_SECONDS (3600), and check wha
 	env SOAK_SECONDS=$(SOAK_SECONDS) cargo test $(CARGO_FLAGS) --quiet --test crash -- --nocapture
 
 .PHONY: bench
-bench: ## Benchmarks, the load harness, and Kubernetes; ends with all of it as JSON
+bench: ## Benchmarks, the load harness, Kubernetes, and AWS; ends with all of it as JSON
 	@mkdir -p target && touch target/bench.started
 	cargo bench $(CARGO_FLAGS) --bench core --bench identity
 	cargo bench $(CARGO_FLAGS) --bench load -- --json target/load.json $(LOAD)
-	@$(MAKE) bench-kubernetes
-	@scripts/bench-report target/criterion --since target/bench.started --load target/load.json --load target/kubernetes.json
+	@$(MAKE) bench-kubernetes bench-aws
+	@scripts/bench-report target/criterion --since target/bench.started --load target/load.json \
+		--load target/kubernetes.json --load target/aws.json
 
 .PHONY: bench-load
 bench-load: ## The load harness alone, in about 4 minutes; LOAD="--growth 1000000" and others (docs/performance.md)
@@ -120,6 +122,11 @@ bench-load: ## The load harness alone, in about 4 minutes; LOAD="--growth 100000
 bench-kubernetes: ## What a mutation of Kubernetes costs, on the real servers, in about 3 minutes; KUBERNETES="--pairs 1000" and others
 	@scripts/testbed
 	cargo bench $(CARGO_FLAGS) --bench kubernetes -- --json target/kubernetes.json $(KUBERNETES)
+
+.PHONY: bench-aws
+bench-aws: ## What a mutation of AWS costs, on an emulator, in about 3 minutes; AWS="--executions 1000" and others
+	@scripts/testbed fakecloud spire
+	cargo bench $(CARGO_FLAGS) --bench aws -- --json target/aws.json $(AWS)
 
 .PHONY: advisories
 advisories: ## Known vulnerabilities among the dependencies (fetches the RustSec database)

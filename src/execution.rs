@@ -153,6 +153,13 @@ pub enum Performed {
         /// What happened.
         detail: String,
     },
+    /// The target took the request and goes on with it after its answer, or ended it so that nobody knows how far it came.
+    Begun {
+        /// By what the target tells what became of it: at most [`Outcome::MAX_HANDLE`] characters.
+        handle: String,
+        /// How far it was, when it was last heard of.
+        detail: String,
+    },
 }
 
 /// Why a target refused.
@@ -232,16 +239,21 @@ pub struct Outcome {
     pub detail: String,
     /// The object's version token afterwards, if the target told it.
     pub version: Option<Version>,
+    /// By what the target tells what became of it, where it goes on by itself.
+    pub handle: Option<String>,
 }
 
 impl Outcome {
+    /// The most characters of a handle.
+    pub const MAX_HANDLE: usize = 256;
+
     /// The end of an execution that nothing can be learnt of, and why.
     pub fn indeterminate(detail: impl Into<String>) -> Self {
         Self::new(State::Indeterminate, detail)
     }
 
     fn new(state: State, detail: impl Into<String>) -> Self {
-        Self { state, reason: None, rejection: None, detail: detail.into(), version: None }
+        Self { state, reason: None, rejection: None, detail: detail.into(), version: None, handle: None }
     }
 }
 
@@ -261,6 +273,10 @@ impl From<Performed> for Outcome {
                 Self { reason: Some(denial.reason), ..Self::new(State::Aborted, denial.to_string()) }
             }
             Performed::Unknown { detail } => Self::new(State::Unknown, detail),
+            Performed::Begun { handle, detail } => {
+                let handle = (handle.len() <= Self::MAX_HANDLE).then_some(handle);
+                Self { handle, ..Self::new(State::Unknown, detail) }
+            }
         }
     }
 }

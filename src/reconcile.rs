@@ -80,13 +80,25 @@ async fn one<S: Store>(broker: &Arc<Broker<S>>, execution: &Execution) -> Result
                 log!(SettlingWithoutTarget, %mutation, "an open execution is of a target that is not configured");
                 return Ok(false);
             };
-            let Some(outcome) = settle(target.evidence(terms).await) else { return Ok(false) };
+            let evidence = match &handle(broker, execution).await? {
+                Some(handle) => target.progress(terms, handle).await,
+                None => target.evidence(terms).await,
+            };
+            let Some(outcome) = settle(evidence) else { return Ok(false) };
             outcome
         }
         Err(problem) => Outcome::indeterminate(format!("its decision cannot be derived again: {problem}")),
     };
     broker.settle(execution, &decided, &outcome).await?;
     Ok(true)
+}
+
+/// By what the target tells what became of it, where it went on after its answer.
+async fn handle<S: Store>(broker: &Arc<Broker<S>>, execution: &Execution) -> Result<Option<String>, Refused> {
+    let Some(number) = execution.outcome else { return Ok(None) };
+    let stored = broker.store().record(number).await?;
+    let statement = stored.and_then(|stored| Statement::from_envelope(&stored.envelope).ok());
+    Ok(statement.and_then(|statement| record::ended(&statement).handle))
 }
 
 /// What was decided, derived again from the record. It permits nothing.

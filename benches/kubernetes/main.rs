@@ -14,6 +14,8 @@ mod phases;
 #[path = "../load/process.rs"]
 mod process;
 mod report;
+#[path = "../load/spent.rs"]
+mod spent;
 #[expect(
     clippy::indexing_slicing,
     clippy::panic,

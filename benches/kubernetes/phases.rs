@@ -11,12 +11,11 @@ use seb::proto::seb::v1::ExecuteRequest;
 use seb::proto::seb::v1::execution::State;
 use seb::proto::seb::v1::execution_service_client::ExecutionServiceClient;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use super::measure::{Samples, cpu, number, rounded};
+use super::spent::{means, spent};
 use super::world::{AGENTS, Baseline, Cluster, Exchange, Row, World};
 
 /// Pairs that warm up: connections, caches, and what the API server compiles at its first need.
@@ -44,7 +43,7 @@ pub(crate) async fn latency(cluster: &Cluster, world: &World, row: Row, pairs: u
     let mut before = BTreeMap::new();
     for pair in 0..pairs + WARM_UP {
         if pair == WARM_UP {
-            before = spent(world).await?;
+            before = spent(world.broker.address("http")?).await?;
         }
         let replicas = 3 + pair % 40;
         let ask = world.ask(row, &cluster.seen(looking, ours.clone()).await?, 0, replicas)?;
@@ -66,7 +65,7 @@ pub(crate) async fn latency(cluster: &Cluster, world: &World, row: Row, pairs: u
             added.add_ms((took.as_secs_f64() - patched.as_secs_f64()) * 1000.0);
         }
     }
-    let after = spent(world).await?;
+    let after = spent(world.broker.address("http")?).await?;
     Ok(json!({
         "exchange": row.exchange.as_str(),
         "issuer": world.issuer.to_string(),
@@ -78,47 +77,6 @@ pub(crate) async fn latency(cluster: &Cluster, world: &World, row: Row, pairs: u
         "difference_of_p99_ms": rounded(through.p99() - alone.p99()),
         "mean_ms": means(&before, &after),
     }))
-}
-
-/// Sum and count of a duration that the broker measures.
-type Spent = BTreeMap<String, (f64, f64)>;
-
-/// What the broker has spent so far in each phase (by its name), and in all (`all`).
-async fn spent(world: &World) -> anyhow::Result<Spent> {
-    let mut socket = TcpStream::connect(world.broker.address("http")?).await?;
-    socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: broker\r\nconnection: close\r\n\r\n").await?;
-    let mut text = String::new();
-    socket.read_to_string(&mut text).await?;
-    let mut spent = Spent::new();
-    for line in text.lines() {
-        let Some((name, value)) = line.rsplit_once(' ') else { continue };
-        let (metric, labels) = name.split_once('{').unwrap_or((name, ""));
-        let phase = labels.strip_prefix("phase=\"").and_then(|rest| rest.split('"').next()).unwrap_or("all");
-        let entry = |spent: &mut Spent| spent.entry(phase.to_owned()).or_default().to_owned();
-        let value: f64 = value.parse().unwrap_or_default();
-        match metric {
-            "seb_phase_seconds_sum" | "seb_execution_seconds_sum" => {
-                let (_, count) = entry(&mut spent);
-                spent.insert(phase.to_owned(), (value, count));
-            }
-            "seb_phase_seconds_count" | "seb_execution_seconds_count" => {
-                let (sum, _) = entry(&mut spent);
-                spent.insert(phase.to_owned(), (sum, value));
-            }
-            _ => {}
-        }
-    }
-    ensure!(spent.contains_key("call"), "the broker does not tell its phases");
-    Ok(spent)
-}
-
-/// The mean of each duration between two looks, in milliseconds for each execution.
-fn means(before: &Spent, after: &Spent) -> Value {
-    let executions = |spent: &Spent| spent.get("all").map_or(0.0, |(_, count)| *count);
-    let count = (executions(after) - executions(before)).max(1.0);
-    let sum = |spent: &Spent, phase: &str| spent.get(phase).map_or(0.0, |(sum, _)| *sum);
-    let mean = |phase: &String| rounded((sum(after, phase) - sum(before, phase)) * 1000.0 / count);
-    after.keys().map(|phase| (phase.clone(), json!(mean(phase)))).collect::<serde_json::Map<_, _>>().into()
 }
 
 /// Requests that are ready, with the agent of each.

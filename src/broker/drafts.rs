@@ -98,7 +98,7 @@ impl<S: Store> Broker<S> {
             about,
             outcome,
             drift: self.grade(terms).map(|grade| Drift { grade, window_ms: None }),
-            answer: None,
+            answer: outcome.handle.as_deref().map(|handle| Json::object([("handle", Json::from(handle))])),
             timings,
             evidence: None,
             trace: None,

@@ -8,7 +8,7 @@ use crate::decision::tests::permit;
 /// The longest sequence that is tried.
 const LENGTH: usize = 6;
 
-fn performed() -> [Performed; 5] {
+fn performed() -> [Performed; 6] {
     let detail = || "told".to_owned();
     [
         Performed::Succeeded { version: None, detail: detail() },
@@ -16,6 +16,7 @@ fn performed() -> [Performed; 5] {
         Performed::NotStarted { detail: detail() },
         Performed::Aborted { denial: Denial::new(Reason::RevokedHolder, "told") },
         Performed::Unknown { detail: detail() },
+        Performed::Begun { handle: "token".to_owned(), detail: detail() },
     ]
 }
 
@@ -101,13 +102,13 @@ fn explore(sequence: &mut Vec<Event>) -> usize {
 
 #[test]
 fn i1_no_sequence_of_events_calls_before_the_claim_or_twice() {
-    // Not claimed for three reasons; not minted, or performed in five ways, and then recorded or not.
-    assert_eq!(explore(&mut Vec::new()), 3 + (1 + 5) * 2);
+    // Not claimed for three reasons; not minted, or performed in six ways, and then recorded or not.
+    assert_eq!(explore(&mut Vec::new()), 3 + (1 + 6) * 2);
 }
 
 #[test]
 fn i6_outcomes_say_what_was_performed() {
-    let states = [State::Succeeded, State::Rejected, State::NotStarted, State::Aborted, State::Unknown];
+    let states = [State::Succeeded, State::Rejected, State::NotStarted, State::Aborted, State::Unknown, State::Unknown];
     for (performed, state) in performed().into_iter().zip(states) {
         let outcome = Outcome::from(performed);
         assert_eq!((outcome.state, outcome.state == State::Unknown), (state, !state.is_settled()));
@@ -116,6 +117,14 @@ fn i6_outcomes_say_what_was_performed() {
     }
     let outcome = Outcome::from(performed()[1].clone());
     assert_eq!(outcome.detail, "precondition: told; the target has 4");
+    let handles = performed().map(|performed| Outcome::from(performed).handle);
+    assert_eq!(
+        handles,
+        [None, None, None, None, None, Some("token".to_owned())],
+        "what was only begun is asked for by it"
+    );
+    let long = Performed::Begun { handle: "a".repeat(Outcome::MAX_HANDLE + 1), detail: String::new() };
+    assert_eq!(Outcome::from(long).handle, None);
 }
 
 #[test]

@@ -149,7 +149,8 @@ pub(crate) fn allow(certificate: Digest, ordinal: u32, seconds: u64) -> Draft {
 /// The outcome of the decision with this number.
 pub(crate) fn outcome_of(certificate: Digest, ordinal: u32, decision: u64, state: State, seconds: u64) -> Draft {
     let (about, mutation_id) = (allow(certificate, ordinal, seconds).about, mutation(certificate, ordinal));
-    let ended = Outcome { state, reason: None, rejection: None, detail: "it ended".to_owned(), version: None };
+    let ended =
+        Outcome { state, reason: None, rejection: None, detail: "it ended".to_owned(), version: None, handle: None };
     outcome(OutcomeParts {
         time: at(seconds),
         mutation_id: &mutation_id,

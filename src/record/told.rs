@@ -28,6 +28,8 @@ pub struct EndedExecution {
     pub rejection: Option<Rejection>,
     /// The object's version afterwards.
     pub version: Option<String>,
+    /// By what the target tells what became of it, where it goes on by itself.
+    pub handle: Option<String>,
 }
 
 /// What a `decision` says. Whatever is not there, or is not understood, is left out.
@@ -50,6 +52,7 @@ pub fn ended(statement: &Statement) -> EndedExecution {
         reason: statement.about.reason,
         rejection: Rejection::ALL.into_iter().find(|known| Some(known.as_str()) == rejection),
         version: text(body, "version").map(str::to_owned),
+        handle: body.get("answer").and_then(|answer| text(answer, "handle")).map(str::to_owned),
     }
 }
 

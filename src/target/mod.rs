@@ -114,4 +114,9 @@ pub trait Target: Send + Sync {
     /// What the target itself knows of an earlier call, of which these were the terms. May be asked any number of times,
     /// after a restart as well, and changes nothing.
     fn evidence<'a>(&'a self, terms: &'a Terms) -> BoxFuture<'a, Evidence>;
+
+    /// The same of a call that the target began, by the handle that it gave ([`Performed::Begun`]).
+    fn progress<'a>(&'a self, terms: &'a Terms, _handle: &'a str) -> BoxFuture<'a, Evidence> {
+        self.evidence(terms)
+    }
 }

@@ -8,15 +8,20 @@ use seb::proto::seb::v1::ExecuteRequest;
 use seb::proto::seb::v1::execution::State;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::cloud_control::TOPIC;
+use crate::control::CloudControl;
+use crate::exchanges::{AUDIENCE, WEB};
 use crate::house::broker::{Process, Settings, execute, reason};
 use crate::house::{Certificate, World as House};
 use crate::memory;
 use crate::roles_anywhere::{Issue, PROFILE, ROLE, TRUST_ANCHOR};
 use crate::testbed::Folder;
 use crate::testbed::aws::{Asked, Keys, element};
-use crate::world::{ORDERS, OWN_ANCHOR, READER, TARGET, World, item};
+use crate::ways::{Means, Way};
+use crate::world::{ORDERS, OWN_ANCHOR, POOL, READER, TARGET, World, item};
 
 /// A certificate for a price, while the order has another one.
 fn certificate(order: &str, from: u32, to: u32) -> Certificate {
@@ -50,14 +55,32 @@ fn ask(house: &House, certificate: &Certificate) -> ExecuteRequest {
     ExecuteRequest { values: Vec::new(), ..house.ask(certificate, 0) }
 }
 
-/// The broker's configuration, with the account at `endpoint` as a target.
-fn configure(house: &House, world: &World, endpoint: &str, per_second: u32) {
+/// The broker's configuration, with the account at `endpoint` as a target that is reached this way.
+fn configure(house: &House, world: &World, endpoint: &str, way: &Means, per_second: u32) {
     let path = house.configure(&Settings { log: "trace", ..Settings::default() });
     let text = std::fs::read_to_string(&path).unwrap();
     let text = text.replace("targets = [\"prod\", \"elsewhere\"]", "targets = [\"prod\", \"elsewhere\", \"account\"]");
     let roles_anywhere = &world.anywhere.origin;
+    let mutations = match way.way {
+        Way::PerMutation => format!(
+            "trust_anchor = \"{TRUST_ANCHOR}\"\nbootstrap_role = \"{ROLE}\"\nrole = \"{TARGET}\"\n\
+             create_sessions_per_second = {per_second}"
+        ),
+        Way::Pooled => format!("bootstrap_role = \"{POOL}\"\nrole = \"{TARGET}\""),
+        Way::WebIdentity => format!("audience = \"{AUDIENCE}\"\nrole = \"{WEB}\""),
+    };
+    let execution = match &way.spire {
+        Some(spire) => format!(
+            "[execution]\nissuer = \"spire-mint\"\nserver_address = \"{}\"\n\
+             server_id = \"spiffe://example.org/spire/server\"",
+            spire.server_address
+        ),
+        None => String::new(),
+    };
+    let exchange = way.way.name();
     let account = format!(
         r#"
+{execution}
 [ceilings.targets.account]
 kind = "aws"
 accounts = ["123456789012"]
@@ -66,6 +89,10 @@ regions = ["eu-west-1"]
 verbs = ["dynamodb:PutItem"]
 actions = ["dynamodb:PutItem"]
 resources = ["{ORDERS}"]
+[[ceilings.targets.account.rules]]
+verbs = ["cloudcontrol:CreateResource"]
+actions = ["cloudformation:CreateResource", "sns:CreateTopic"]
+resources = ["{TOPIC}"]
 [[targets]]
 name = "account"
 kind = "aws"
@@ -77,40 +104,41 @@ trust_anchor = "{OWN_ANCHOR}"
 profile = "{PROFILE}"
 reader_role = "{READER}"
 [targets.mutations]
-exchange = "per-mutation"
-trust_anchor = "{TRUST_ANCHOR}"
-bootstrap_role = "{ROLE}"
-role = "{TARGET}"
-create_sessions_per_second = {per_second}
+exchange = "{exchange}"
+{mutations}
 "#
     );
     std::fs::write(path, format!("{text}{account}")).unwrap();
 }
 
-/// An address from which it is not far to the emulator, and everything that it answered.
-async fn recorded(to: String) -> (String, Arc<Mutex<String>>) {
+/// What went by.
+type Heard = Arc<Mutex<String>>;
+
+/// An address from which it is not far to the emulator, and everything that it was asked and answered.
+async fn recorded(to: String) -> (String, Heard, Heard) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
-    let answers = Arc::new(Mutex::new(String::new()));
-    let all = Arc::clone(&answers);
+    let (asked, answered) = (Heard::default(), Heard::default());
+    let (requests, answers) = (Arc::clone(&asked), Arc::clone(&answered));
     tokio::spawn(async move {
         while let Ok((near, _)) = listener.accept().await {
-            let (to, all) = (to.clone(), Arc::clone(&all));
-            tokio::spawn(async move {
-                let (mut from_near, mut to_near) = near.into_split();
-                let (mut from_far, mut to_far) = TcpStream::connect(to).await.unwrap().into_split();
-                tokio::spawn(async move { tokio::io::copy(&mut from_near, &mut to_far).await });
-                let mut buffer = [0; 65536];
-                while let Ok(octets @ 1..) = from_far.read(&mut buffer).await {
-                    all.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..octets]));
-                    if to_near.write_all(&buffer[..octets]).await.is_err() {
-                        return;
-                    }
-                }
-            });
+            let (from_near, to_near) = near.into_split();
+            let (from_far, to_far) = TcpStream::connect(&to).await.unwrap().into_split();
+            tokio::spawn(pass(from_near, to_far, Arc::clone(&requests)));
+            tokio::spawn(pass(from_far, to_near, Arc::clone(&answers)));
         }
     });
-    (origin, answers)
+    (origin, asked, answered)
+}
+
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, heard: Heard) {
+    let mut buffer = [0; 65536];
+    while let Ok(octets @ 1..) = from.read(&mut buffer).await {
+        heard.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..octets]));
+        if to.write_all(&buffer[..octets]).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// The secrets of the sessions that IAM Roles Anywhere gives.
@@ -152,13 +180,28 @@ async fn price(world: &World, order: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn i5_what_is_certified_is_done_and_no_credential_is_left() {
+async fn i5_per_mutation_what_is_certified_is_done_and_no_credential_is_left() {
+    is_done_and_nothing_is_left(Way::PerMutation).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i5_pooled_what_is_certified_is_done_and_no_credential_is_left() {
+    is_done_and_nothing_is_left(Way::Pooled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i5_web_identity_what_is_certified_is_done_and_no_credential_is_left() {
+    is_done_and_nothing_is_left(Way::WebIdentity).await;
+}
+
+async fn is_done_and_nothing_is_left(way: Way) {
     let house = House::new().await;
     let world = World::around(Folder::new(), house.directory.path()).await;
     let secrets = Arc::new(Mutex::new(BTreeSet::new()));
     world.anywhere.configure(|rules| rules.issue = noted(Arc::clone(&rules.issue), Arc::clone(&secrets)));
-    let (origin, answers) = recorded(world.aws.address.clone()).await;
-    configure(&house, &world, &origin, 10);
+    let (origin, asked, answers) = recorded(world.aws.address.clone()).await;
+    let means = Means::in_house(&house, &world, way).await;
+    configure(&house, &world, &origin, &means, 10);
     let broker = Process::start(&house).await;
     let clients = house.clients(broker.address).await;
     house.epochs.heard().await;
@@ -180,10 +223,22 @@ async fn i5_what_is_certified_is_done_and_no_credential_is_left() {
     // Every session that there was: of the reader, of the bootstrap role, and of the call.
     let mut secrets = secrets.lock().unwrap().clone();
     let answered = answers.lock().unwrap().clone();
-    for part in answered.split("<AssumeRoleResult>").skip(1) {
+    let given = match way {
+        Way::WebIdentity => "<AssumeRoleWithWebIdentityResult>",
+        Way::PerMutation | Way::Pooled => "<AssumeRoleResult>",
+    };
+    let before = secrets.len();
+    for part in answered.split(given).skip(1) {
         secrets.extend(["SecretAccessKey", "SessionToken"].map(|name| element(part, name).unwrap()));
     }
-    assert!(secrets.len() >= 6, "{}", secrets.len());
+    let per_mutation = secrets.len() - before;
+    // The token by which the session was asked for.
+    let asked = asked.lock().unwrap().clone();
+    let tokens = asked.split("WebIdentityToken=").skip(1).filter_map(|rest| rest.split(['&', ' ', '\r', '\n']).next());
+    let tokens: BTreeSet<_> = tokens.map(str::to_owned).collect();
+    assert_eq!(!tokens.is_empty(), way == Way::WebIdentity, "{}", tokens.len());
+    secrets.extend(tokens);
+    assert!(before >= 2 && per_mutation >= 2, "{before} of sessions that are kept or lead on, {per_mutation} of calls");
     let process = broker.child.id().unwrap();
     let kept = files(house.directory.path());
     let names: Vec<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
@@ -205,7 +260,8 @@ async fn i5_what_is_certified_is_done_and_no_credential_is_left() {
 async fn i3_over_the_quota_no_use_is_lost() {
     let house = House::new().await;
     let world = World::around(Folder::new(), house.directory.path()).await;
-    configure(&house, &world, &world.aws.origin(), 1);
+    let means = Means::in_house(&house, &world, Way::PerMutation).await;
+    configure(&house, &world, &world.aws.origin(), &means, 1);
     let broker = Process::start(&house).await;
     let clients = house.clients(broker.address).await;
     house.epochs.heard().await;
@@ -235,5 +291,81 @@ async fn i3_over_the_quota_no_use_is_lost() {
         assert_eq!(State::try_from(done.state), Ok(State::Succeeded), "{done:?}");
         assert_eq!(price(&world, order).await, "20");
     }
+    broker.kill().await;
+}
+
+/// Many more than `CreateSession` is given for, by one session of the broker's own: none waits, and all are done.
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_pooled_no_quota_applies() {
+    let house = House::new().await;
+    let world = World::around(Folder::new(), house.directory.path()).await;
+    let means = Means::in_house(&house, &world, Way::Pooled).await;
+    configure(&house, &world, &world.aws.origin(), &means, 0);
+    let broker = Process::start(&house).await;
+    let clients = house.clients(broker.address).await;
+    house.epochs.heard().await;
+    let mut requests = Vec::new();
+    for number in 0..24_u32 {
+        let order = format!("order-{number}");
+        is_sold_at(&world, &order, 10).await;
+        requests.push((order.clone(), ask(&house, &certificate(&order, 10, 20))));
+    }
+    let answers = requests.iter().map(|(_, request)| execute(&clients.agent, request));
+    for ((order, _), answer) in requests.iter().zip(futures::future::join_all(answers).await) {
+        assert_eq!(State::try_from(answer.unwrap().state), Ok(State::Succeeded));
+        assert_eq!(price(&world, order).await, "20");
+    }
+    assert_eq!(world.anywhere.requests().len(), 2, "the reader's session, and the one that leads to all others");
+    broker.kill().await;
+}
+
+/// A certificate for a topic, by Cloud Control.
+fn topic(seconds: u32) -> Certificate {
+    let mut certificate = certificate("unused", 1, 2);
+    certificate.contract["deadline_seconds"] = json!(seconds);
+    let step = &mut certificate.contract["steps"][0];
+    step["mutation"] = json!({
+        "verb": "cloudcontrol:CreateResource",
+        "resource": {
+            "account": "123456789012", "region": "eu-west-1",
+            "actions": ["cloudformation:CreateResource", "sns:CreateTopic"], "arns": [TOPIC],
+            "read": {"operation": "dynamodb:GetItem", "object": "/Item", "input": {
+                "TableName": "orders", "Key": {"id": {"S": "nobody's"}}, "ConsistentRead": true,
+            }},
+        },
+        "body": {"TypeName": "AWS::SNS::Topic", "DesiredState": "{\"TopicName\":\"news\"}"},
+    });
+    step["baseline"] = json!({"mode": "absent"});
+    certificate
+}
+
+/// The broker dies while AWS goes on: the next one asks by the token that was recorded, and makes no second request.
+#[tokio::test(flavor = "multi_thread")]
+async fn i6_what_goes_on_is_settled_by_the_next_broker() {
+    let house = House::new().await;
+    let world = World::around(Folder::new(), house.directory.path()).await;
+    let control = CloudControl::before(&world.aws.address).await;
+    let means = Means::in_house(&house, &world, Way::Pooled).await;
+    configure(&house, &world, &control.origin, &means, 0);
+    let broker = Process::start(&house).await;
+    let clients = house.clients(broker.address).await;
+    house.epochs.heard().await;
+    control.goes(&[json!({"OperationStatus": "IN_PROGRESS"})]);
+    let request = ask(&house, &topic(3));
+    let begun = clients.execute(&request).await.unwrap();
+    assert_eq!(State::try_from(begun.state), Ok(State::Unknown), "{begun:?}");
+    assert!(begun.detail.contains("1b0e-0"), "{begun:?}");
+    broker.kill().await;
+    control.goes(&[json!({"OperationStatus": "SUCCESS", "Identifier": TOPIC})]);
+    let broker = Process::start(&house).await;
+    let clients = house.clients(broker.address).await;
+    house.epochs.heard().await;
+    let settled = clients.settled(&begun.mutation_id).await;
+    assert_eq!(State::try_from(settled.state), Ok(State::ReconciledApplied), "{settled:?}");
+    assert!(settled.detail.contains(TOPIC), "{settled:?}");
+    // The same again is the same execution (I3).
+    let again = clients.execute(&request).await.unwrap();
+    assert_eq!((again.mutation_id, control.came("CreateResource").len()), (begun.mutation_id, 1));
+    assert!(house.verified().await.contains("record"));
     broker.kill().await;
 }

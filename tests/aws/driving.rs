@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use seb::contract::{Pointer, Resource};
-use seb::decision::{LiveState, Terms};
-use seb::identity::Issuer;
+use seb::decision::LiveState;
 use seb::target::aws::Aws as Driver;
 use seb::target::{Evidence, Grade, Performed, Rejection, Target};
 use serde_json::{Value, json};
@@ -13,21 +12,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::permits::{Ask, Gate};
-use crate::roles_anywhere::{PROFILE, ROLE, TRUST_ANCHOR};
 use crate::testbed::PATIENCE;
 use crate::testbed::aws::{Asked, Keys};
-use crate::world::{ORDERS, TARGET, World, item};
-use seb::target::aws::settings::{Account, ExchangeSettings};
-
-async fn perform(world: &World, driver: &Driver, ask: &Ask, fence: &Gate) -> (Terms, Performed) {
-    let permit = ask.permit();
-    let terms = permit.terms().clone();
-    let plan =
-        world.issuer.plan(terms.mutation_id(), driver.form(terms.call()), seb::clock::now().unwrap(), terms.deadline());
-    let identity = world.issuer.mint(plan.unwrap()).await.unwrap();
-    let performed = driver.perform(permit.release(), identity, fence);
-    (terms, tokio::time::timeout(PATIENCE, performed).await.expect("it ends"))
-}
+use crate::ways::{Means, Way};
+use crate::world::{ORDERS, World, id, item};
 
 /// Puts an order with this price.
 fn put(price: u32, baseline: Value) -> Ask {
@@ -55,48 +43,61 @@ async fn is_sold_at(world: &World, price: u32) {
     world.aws.root(&Asked::json("dynamodb", "DynamoDB_20120810.PutItem", &body)).await;
 }
 
+/// An account, and every way to its sessions in turn, each with an order that costs 10.
+async fn each(told: impl AsyncFn(&World, &Means, &Driver)) {
+    let world = World::new().await;
+    for way in Way::ALL {
+        is_sold_at(&world, 10).await;
+        let means = Means::of(&world, way).await;
+        println!("{way:?}");
+        told(&world, &means, &means.driver(&world, &world.aws.origin())).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn i1_a_call_is_made_once_inside_the_fence() {
-    let world = World::new().await;
-    is_sold_at(&world, 10).await;
-    let (driver, fence) = (world.driver(), Gate::default());
-    let ask = put(12, costs(10));
-    let (terms, performed) = perform(&world, &driver, &ask, &fence).await;
-    let Performed::Succeeded { detail, .. } = performed else { panic!("{performed:?}") };
-    assert!(detail.contains("the policy is the call's, for seconds"), "{detail}");
-    assert_eq!(driver.grade(terms.call()), Grade::Atomic);
-    assert_eq!((price(&world).await.as_deref(), fence.asked.load(Ordering::SeqCst)), (Some("12"), 1));
+    each(async |world, means, driver| {
+        let (fence, ask) = (Gate::default(), put(12, costs(10)));
+        let (terms, performed) = means.perform(driver, &ask, &fence).await;
+        let Performed::Succeeded { detail, .. } = performed else { panic!("{performed:?}") };
+        assert!(detail.contains("for seconds") && detail.contains(means.way.says()), "{detail}");
+        assert_eq!(driver.grade(terms.call()), Grade::Atomic);
+        assert_eq!((price(world).await.as_deref(), fence.asked.load(Ordering::SeqCst)), (Some("12"), 1));
 
-    // The baseline is part of the call: another price, and nothing is written.
-    let (_, performed) = perform(&world, &driver, &ask, &Gate::default()).await;
-    assert!(matches!(performed, Performed::Rejected { reason: Rejection::Precondition, .. }), "{performed:?}");
-    assert_eq!(price(&world).await.as_deref(), Some("12"));
+        // The baseline is part of the call: another price, and nothing is written.
+        let (_, performed) = means.perform(driver, &ask, &Gate::default()).await;
+        assert!(matches!(performed, Performed::Rejected { reason: Rejection::Precondition, .. }), "{performed:?}");
+        assert_eq!(price(world).await.as_deref(), Some("12"));
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i2_nothing_is_sent_once_the_fence_is_shut() {
-    let world = World::new().await;
-    is_sold_at(&world, 10).await;
-    let fence = Gate::default();
-    fence.shut.store(true, Ordering::SeqCst);
-    let (_, performed) = perform(&world, &world.driver(), &put(12, costs(10)), &fence).await;
-    assert!(matches!(performed, Performed::Aborted { .. }), "{performed:?}");
-    assert_eq!((price(&world).await.as_deref(), fence.asked.load(Ordering::SeqCst)), (Some("10"), 1));
+    each(async |world, means, driver| {
+        let fence = Gate::default();
+        fence.shut.store(true, Ordering::SeqCst);
+        let (_, performed) = means.perform(driver, &put(12, costs(10)), &fence).await;
+        assert!(matches!(performed, Performed::Aborted { .. }), "{performed:?}");
+        assert_eq!((price(world).await.as_deref(), fence.asked.load(Ordering::SeqCst)), (Some("10"), 1));
+    })
+    .await;
 }
 
 /// What the operation needs and what was declared differ: AWS refuses, because the session holds nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn i4_actions_that_do_not_fit_the_operation_are_of_no_use() {
-    let world = World::new().await;
-    is_sold_at(&world, 10).await;
-    for ask in [
-        Ask { actions: vec!["dynamodb:DeleteItem"], ..put(12, costs(10)) },
-        Ask { arns: vec!["arn:aws:dynamodb:eu-west-1:123456789012:table/users"], ..put(12, costs(10)) },
-    ] {
-        let (_, performed) = perform(&world, &world.driver(), &ask, &Gate::default()).await;
-        assert!(matches!(performed, Performed::Rejected { reason: Rejection::Forbidden, .. }), "{performed:?}");
-        assert_eq!(price(&world).await.as_deref(), Some("10"));
-    }
+    each(async |world, means, driver| {
+        for ask in [
+            Ask { actions: vec!["dynamodb:DeleteItem"], ..put(12, costs(10)) },
+            Ask { arns: vec!["arn:aws:dynamodb:eu-west-1:123456789012:table/users"], ..put(12, costs(10)) },
+        ] {
+            let (_, performed) = means.perform(driver, &ask, &Gate::default()).await;
+            assert!(matches!(performed, Performed::Rejected { reason: Rejection::Forbidden, .. }), "{performed:?}");
+            assert_eq!(price(world).await.as_deref(), Some("10"));
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,19 +125,6 @@ async fn a_resource_is_read_by_a_session_that_is_kept() {
         let resource = Resource::Aws(serde_json::from_value(resource).unwrap());
         assert!(matches!(driver.read(&resource, &pointers).await, LiveState::Unknown));
     }
-}
-
-/// A driver of which the services are at another address.
-fn driver_at(world: &World, address: &str) -> Driver {
-    let account = Account { endpoint: Some(format!("http://{address}").parse().unwrap()), ..world.account() };
-    let exchange = ExchangeSettings::PerMutation {
-        trust_anchor: TRUST_ANCHOR.parse().unwrap(),
-        profile: PROFILE.parse().unwrap(),
-        bootstrap_role: ROLE.parse().unwrap(),
-        role: TARGET.parse().unwrap(),
-        per_second: 10,
-    };
-    account.open(Some(&exchange), &world.identities).unwrap()
 }
 
 /// An address from which it is not far to the emulator. It breaks off once it has handed on a request that holds `mark`.
@@ -175,18 +163,35 @@ async fn breaking(to: String, mark: &'static str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i6_without_an_answer_nobody_knows_and_nobody_guesses() {
-    let world = World::new().await;
-    is_sold_at(&world, 10).await;
-    let address = breaking(world.aws.address.clone(), "DynamoDB_20120810.PutItem").await;
-    let driver = driver_at(&world, &address);
-    let (terms, performed) = perform(&world, &driver, &put(12, costs(10)), &Gate::default()).await;
-    assert!(matches!(performed, Performed::Unknown { .. }), "{performed:?}");
-    assert_eq!(price(&world).await.as_deref(), Some("12"), "it did take effect");
-    let Evidence::Open { until } = driver.evidence(&terms).await else { panic!() };
-    assert!(until > terms.deadline());
+    each(async |world, means, _| {
+        let address = breaking(world.aws.address.clone(), "DynamoDB_20120810.PutItem").await;
+        let driver = means.driver(world, &format!("http://{address}"));
+        let (terms, performed) = means.perform(&driver, &put(12, costs(10)), &Gate::default()).await;
+        assert!(matches!(performed, Performed::Unknown { .. }), "{performed:?}");
+        assert_eq!(price(world).await.as_deref(), Some("12"), "it did take effect");
+        let Evidence::Open { until } = driver.evidence(&terms).await else { panic!() };
+        assert!(until > terms.deadline());
 
-    // Where nobody is, nothing was sent.
-    let (_, performed) =
-        perform(&world, &driver_at(&world, "127.0.0.1:9"), &put(13, costs(12)), &Gate::default()).await;
-    assert!(matches!(performed, Performed::NotStarted { .. }), "{performed:?}");
+        // Where nobody is, nothing was sent.
+        let nowhere = means.driver(world, "http://127.0.0.1:9");
+        let (_, performed) = means.perform(&nowhere, &put(13, costs(12)), &Gate::default()).await;
+        assert!(matches!(performed, Performed::NotStarted { .. }), "{performed:?}");
+    })
+    .await;
+}
+
+/// The quota is that of `CreateSession`: only whoever asks for one for each mutation waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_only_sessions_of_the_mutations_own_wait_for_the_quota() {
+    each(async |_, means, driver| {
+        let agent = id("agent/one");
+        // Ten in a second and as many as may wait for ten seconds, of which one agent has half.
+        let asked = futures::future::join_all((0..200).map(|_| driver.admit(&agent)));
+        let busy = match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(admitted) => admitted.iter().filter(|admitted| admitted.is_err()).count(),
+            Err(_) => panic!("they wait for too long"),
+        };
+        assert_eq!(busy > 0, means.way == Way::PerMutation, "{busy} of 200 found no room");
+    })
+    .await;
 }

@@ -1,5 +1,7 @@
 //! The three exchanges, each to a session that makes its call and no other.
 
+use std::path::PathBuf;
+
 use http::StatusCode;
 use seb::clock;
 use seb::identity::spire::{MintIssuer, SpireServer};
@@ -64,12 +66,26 @@ async fn i5_pooled_one_session_of_the_broker_leads_to_one_for_each_mutation() {
     is_for_one_call(&world, &keys(sessions[0].as_ref().unwrap())).await;
 }
 
-const AUDIENCE: &str = "sts.amazonaws.com";
+/// The role that the tokens lead to.
+pub const WEB: &str = "arn:aws:iam::123456789012:role/seb-web";
 
-/// A trust domain whose tokens the account believes.
-async fn believed(world: &World) -> (Spire, MintIssuer) {
+pub const AUDIENCE: &str = "sts.amazonaws.com";
+
+/// A trust domain whose tokens the account believes, and who mints them.
+pub async fn believed(world: &World) -> (Spire, MintIssuer) {
+    let spire = believed_below(world, None).await;
+    let own = world.folder.join("spire-seb");
+    spire.mint_folder("seb", "1h", &own).await;
+    let server = SpireServer { address: spire.server_address.parse().unwrap(), id: id("spire/server") };
+    let own = folder::open(&own).await.unwrap();
+    (spire, MintIssuer::new(server, own))
+}
+
+/// A trust domain whose tokens the account believes, its CA perhaps signed by another one.
+pub async fn believed_below(world: &World, upstream: Option<(PathBuf, PathBuf)>) -> Spire {
     let admin_ids = vec!["spiffe://example.org/seb".to_owned()];
-    let spire = Spire::start(&world.folder, Options { admin_ids, discovery: true, ..Options::default() }).await;
+    let options = Options { admin_ids, discovery: true, upstream, ..Options::default() };
+    let spire = Spire::start(&world.folder, options).await;
     let provider = [
         ("Url", spire.issuer.as_str()),
         ("ClientIDList.member.1", AUDIENCE),
@@ -91,18 +107,14 @@ async fn believed(world: &World) -> (Spire, MintIssuer) {
         { "Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRoleWithWebIdentity", "Condition": first_look },
     ]);
     world.aws.role("seb-web", &trust, &allow(&json!("*"))).await;
-    let own = world.folder.join("spire-seb");
-    spire.mint_folder("seb", "1h", &own).await;
-    let server = SpireServer { address: spire.server_address.parse().unwrap(), id: id("spire/server") };
-    let own = folder::open(&own).await.unwrap();
-    (spire, MintIssuer::new(server, own))
+    spire
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i5_web_identity_a_token_becomes_the_session_of_its_mutation() {
     let world = World::new().await;
     let (spire, issuer) = believed(&world).await;
-    let role = format!("arn:aws:iam::{ACCOUNT}:role/seb-web").parse().unwrap();
+    let role = WEB.parse().unwrap();
     let (sts, region) = (world.aws.origin().parse().unwrap(), "eu-west-1".parse().unwrap());
     let exchange = Exchange::WebIdentity(WebIdentity::new(client(), sts, region, role, AUDIENCE.to_owned()));
     assert_eq!(exchange.form(), Form::Jwt { audiences: vec![AUDIENCE.to_owned()] });
@@ -124,11 +136,7 @@ async fn i5_web_identity_a_token_becomes_the_session_of_its_mutation() {
     assert!(matches!(error, ExchangeError::AssumeRole(_)) && !error.is_retryable(), "{error:?}");
     // Nor an agent's own.
     let token = spire.mint_jwt("agent/one", &[AUDIENCE], "60s").await;
-    let parameters = [
-        ("RoleArn", "arn:aws:iam::123456789012:role/seb-web"),
-        ("RoleSessionName", "agent"),
-        ("WebIdentityToken", token.as_str()),
-    ];
+    let parameters = [("RoleArn", WEB), ("RoleSessionName", "agent"), ("WebIdentityToken", token.as_str())];
     let asked = Asked::query("sts", "AssumeRoleWithWebIdentity", &parameters);
     let (status, answer) = world.aws.send_unsigned(&asked).await;
     assert!(status == StatusCode::FORBIDDEN && answer.contains("AccessDenied"), "{status} {answer}");

@@ -11,7 +11,15 @@ mod boundary;
 #[cfg(test)]
 mod broker;
 #[cfg(test)]
+mod cloud_control;
+#[cfg(test)]
+mod control;
+#[cfg(test)]
 mod driving;
+#[cfg(test)]
+mod evidence;
+#[cfg(test)]
+mod examples;
 #[cfg(test)]
 mod exchanges;
 #[cfg(test)]
@@ -21,10 +29,16 @@ mod house;
 #[path = "../support/memory.rs"]
 mod memory;
 #[cfg(test)]
+#[path = "../support/people.rs"]
+mod people;
+#[cfg(test)]
 #[path = "../support/permit.rs"]
 mod permit;
 #[cfg(test)]
 mod permits;
+#[cfg(test)]
+#[path = "../support/recorder.rs"]
+mod recorder;
 #[cfg(test)]
 #[path = "../support/roles_anywhere.rs"]
 mod roles_anywhere;
@@ -37,6 +51,8 @@ mod table;
 #[cfg(test)]
 #[path = "../support/testbed/mod.rs"]
 mod testbed;
+#[cfg(test)]
+mod ways;
 #[cfg(test)]
 mod world;
 

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use seb::ceiling::{Rule, TargetCeiling};
 use seb::contract::TargetKind;
 use seb::decision::Permit;
+use seb::timestamp::Timestamp;
 use serde_json::{Value, json};
 
 pub use crate::permit::Gate;
+use crate::permit::{now, permit, permit_at};
 
 /// A call to be permitted.
 #[derive(Clone)]
@@ -19,13 +21,15 @@ pub struct Ask {
     pub body: Value,
     pub baseline: Value,
     pub deadline: u32,
+    /// How many seconds ago it was decided.
+    pub ago: u64,
 }
 
 impl Ask {
     /// A call that needs the action of its own name.
     pub fn new(verb: &'static str, arn: &'static str, body: Value) -> Self {
         let baseline = json!({"mode": "exact", "identity": arn, "version": "unknown"});
-        Self { verb, actions: vec![verb], arns: vec![arn], read: Value::Null, body, baseline, deadline: 30 }
+        Self { verb, actions: vec![verb], arns: vec![arn], read: Value::Null, body, baseline, deadline: 30, ago: 0 }
     }
 
     pub fn resource(&self) -> Value {
@@ -53,6 +57,12 @@ impl Ask {
             accounts: BTreeSet::from(["123456789012".to_owned()]),
             regions: BTreeSet::from(["eu-west-1".to_owned()]),
         };
-        crate::permit::permit(&mutation, &self.baseline, self.deadline, ceiling)
+        match self.ago {
+            0 => permit(&mutation, &self.baseline, self.deadline, ceiling),
+            ago => {
+                let then = Timestamp::from_millis(now().millis() - ago * 1000).unwrap();
+                permit_at(then, &mutation, &self.baseline, self.deadline, ceiling)
+            }
+        }
     }
 }

@@ -19,7 +19,7 @@ use seb::target::aws::client::{Client, Settings};
 use seb::target::aws::create_session::{RolesAnywhere, Session};
 use seb::target::aws::endpoint::Variant;
 use seb::target::aws::exchange::PerMutation;
-use seb::target::aws::settings::{Account, ExchangeSettings};
+use seb::target::aws::settings::Account;
 use seb::timestamp::Timestamp;
 use serde_json::{Value, json};
 use spiffe::{SpiffeId, TrustDomain};
@@ -29,6 +29,7 @@ use crate::roles_anywhere::{
 };
 use crate::testbed::aws::{ACCOUNT, Api, Asked, Aws, Keys, allow, element, trusts};
 use crate::testbed::{Folder, PATIENCE};
+use crate::ways::Way;
 
 /// The role whose sessions make mutations. It may do everything: what keeps a session from it is the session's own.
 pub const TARGET: &str = "arn:aws:iam::123456789012:role/seb-target";
@@ -51,7 +52,7 @@ pub const USERS: &str = "arn:aws:dynamodb:eu-west-1:123456789012:table/users";
 /// The emulator, IAM Roles Anywhere before it, and who mints execution identities.
 pub struct World {
     pub anywhere: endpoint::RolesAnywhere,
-    pub issuer: EmbeddedIssuer,
+    pub issuer: Arc<EmbeddedIssuer>,
     /// The broker's own.
     pub identities: Identities,
     /// The folder with the identity of an agent.
@@ -145,7 +146,7 @@ impl World {
         }
         Self {
             anywhere: endpoint::RolesAnywhere::start(rules, None).await,
-            issuer: EmbeddedIssuer::open(&broker).await.unwrap(),
+            issuer: Arc::new(EmbeddedIssuer::open(&broker).await.unwrap()),
             identities: folder::open(&broker).await.unwrap(),
             agent: identities.join("agent-one"),
             aws,
@@ -177,14 +178,7 @@ impl World {
 
     /// The broker's driver of it.
     pub fn driver(&self) -> Driver {
-        let exchange = ExchangeSettings::PerMutation {
-            trust_anchor: TRUST_ANCHOR.parse().unwrap(),
-            profile: PROFILE.parse().unwrap(),
-            bootstrap_role: ROLE.parse().unwrap(),
-            role: TARGET.parse().unwrap(),
-            per_second: 10,
-        };
-        self.account().open(Some(&exchange), &self.identities).unwrap()
+        self.account().open(Some(&Way::PerMutation.settings()), &self.identities).unwrap()
     }
 
     pub fn per_mutation(&self) -> PerMutation {

@@ -381,7 +381,7 @@ async fn i9_a_broker_whose_clock_steps_executes_nothing_until_it_is_right_again(
     });
     let ready = async || {
         awaited("the broker", async || {
-            let (status, said) = crate::world::get(&world.ports.broker_http, "/readyz").await?;
+            let (status, said) = crate::people::get(&world.ports.broker_http, "/readyz").await?;
             anyhow::ensure!(status == 200, "{said}");
             Ok(())
         })

@@ -6,11 +6,12 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::chart;
+use crate::people::{Ports, replaced};
 use crate::testbed::client::Client;
 use crate::testbed::kubernetes::Kubernetes;
 use crate::testbed::spire::Spire;
 use crate::testbed::{Folder, awaited};
-use crate::world::{Options, Ports};
+use crate::world::Options;
 
 /// A file of `examples/kubernetes`.
 pub fn example(name: &str) -> PathBuf {
@@ -224,13 +225,6 @@ pub fn configure(
         ],
     );
     write(folder, "sab/sab.toml", &sab);
-}
-
-fn replaced(text: String, changes: &[(&str, String)]) -> String {
-    changes.iter().fold(text, |text, (from, to)| {
-        assert!(text.contains(from), "nothing says {from}:\n{text}");
-        text.replace(from, to)
-    })
 }
 
 pub fn write(folder: &Folder, name: &str, text: &str) {

@@ -10,6 +10,9 @@ mod chart;
 #[cfg(test)]
 mod install;
 #[cfg(test)]
+#[path = "../support/people.rs"]
+mod people;
+#[cfg(test)]
 #[path = "../support/testbed/mod.rs"]
 mod testbed;
 #[cfg(test)]

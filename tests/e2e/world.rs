@@ -1,19 +1,16 @@
 //! Everything that runs, and agents that use it.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::Command;
 
+use crate::people::{People, Ports, get};
+use crate::testbed::Folder;
 use crate::testbed::kubernetes::{self, Kubernetes};
 use crate::testbed::process::Process;
 use crate::testbed::spire::{self, Entry, Spire};
 use crate::testbed::wire::Wire;
-use crate::testbed::{Folder, PATIENCE, awaited, free_port};
 use crate::{chart, install};
 
 pub const CHECKOUT: &str = "/apis/apps/v1/namespaces/shop/deployments/checkout";
@@ -38,14 +35,6 @@ impl Default for Options {
     }
 }
 
-/// Where the processes listen.
-pub struct Ports {
-    pub broker: String,
-    pub broker_http: String,
-    pub authority: String,
-    pub authority_http: String,
-}
-
 pub struct World {
     pub broker: Process,
     pub authority: Process,
@@ -53,9 +42,16 @@ pub struct World {
     pub wire: Wire,
     pub cluster: Kubernetes,
     pub spire: Spire,
-    pub ports: Ports,
+    pub people: People,
     pub folder: Folder,
-    files: AtomicU32,
+}
+
+impl std::ops::Deref for World {
+    type Target = People;
+
+    fn deref(&self) -> &People {
+        &self.people
+    }
 }
 
 impl World {
@@ -82,8 +78,7 @@ impl World {
         let api_server = wire.address.to_string();
         install::install(&folder, options, &spire, &cluster, &api_server).await;
 
-        let port = || format!("127.0.0.1:{}", free_port());
-        let ports = Ports { broker: port(), broker_http: port(), authority: port(), authority_http: port() };
+        let ports = Ports::free();
         let rendered = install::render(&folder, options, &spire, &api_server);
         install::configure(&folder, &spire, &cluster, &rendered, &ports, options.read_before);
         for name in ["seb", "sab"] {
@@ -102,63 +97,20 @@ impl World {
         };
         let authority = start("sab", env!("CARGO_BIN_EXE_sab"), &["serve", "--config", "sab.toml"], "sab");
         let broker = start("seb", env!("CARGO_BIN_EXE_seb"), &["broker", "--config", "broker.toml"], "seb");
-        let mut world = Self { broker, authority, wire, cluster, spire, ports, folder, files: AtomicU32::new(0) };
+        let people = People::new(&folder, ports, [spire.id("sab"), spire.id("seb")]);
+        let mut world = Self { broker, authority, wire, cluster, spire, people, folder };
         world.ready().await;
         world
     }
 
     /// Waits until broker and authority are ready.
     pub async fn ready(&mut self) {
-        awaited("broker and authority", async || {
-            self.authority.assert_runs();
-            self.broker.assert_runs();
-            for address in [&self.ports.authority_http, &self.ports.broker_http] {
-                let (status, said) = get(address, "/readyz").await?;
-                anyhow::ensure!(status == 200 && said.ends_with("\r\nready\n"), "{said}");
-            }
-            Ok(())
-        })
-        .await;
+        self.people.ready(&mut self.authority, &mut self.broker).await;
     }
 
     /// What `/readyz` of the broker answers.
     pub async fn readiness(&self) -> (u16, String) {
         get(&self.ports.broker_http, "/readyz").await.unwrap()
-    }
-
-    /// Runs `seb` as a person in the folder of the test: its exit status, and the last document that it printed.
-    pub async fn seb(&self, words: &[&str]) -> (i32, Value) {
-        self.run(env!("CARGO_BIN_EXE_seb"), words).await
-    }
-
-    /// The same with `sab`.
-    pub async fn sab(&self, words: &[&str]) -> (i32, Value) {
-        self.run(env!("CARGO_BIN_EXE_sab"), words).await
-    }
-
-    async fn run(&self, program: &str, words: &[&str]) -> (i32, Value) {
-        let mut command = Command::new(program);
-        let command = command.args(["--output", "json"]).args(words).current_dir(self.folder.path());
-        let output = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await.unwrap().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        let wrong = String::from_utf8(output.stderr).unwrap();
-        let document = said.lines().last().and_then(|line| serde_json::from_str(line).ok());
-        (output.status.code().unwrap(), document.unwrap_or_else(|| panic!("{words:?}: {said}{wrong}")))
-    }
-
-    /// A path in the folder of the test that is not taken yet.
-    pub fn fresh(&self, suffix: &str) -> PathBuf {
-        self.folder.join(&format!("{}-{suffix}", self.files.fetch_add(1, Ordering::SeqCst)))
-    }
-
-    /// Proposes what a file says; the exit status, the answer, and where the certificate is if it was admitted.
-    pub async fn propose_file(&self, agent: &str, file: &Path) -> (i32, Value, PathBuf) {
-        let out = self.fresh("certificate.pem");
-        let authority = self.spire.id("sab");
-        let words = ["agent", "propose", file.to_str().unwrap(), "--server", &self.ports.authority, "--server-id"];
-        let more = [&authority, "--identity", agent, "--out", out.to_str().unwrap()];
-        let (status, answer) = self.seb(&[&words[..], &more].concat()).await;
-        (status, answer, out)
     }
 
     /// A file with a proposal of one step.
@@ -188,14 +140,6 @@ impl World {
         certificate
     }
 
-    /// Executes a certificate: the exit status, and the answer.
-    pub async fn execute(&self, agent: &str, certificate: &Path, more: &[&str]) -> (i32, Value) {
-        let broker = self.spire.id("seb");
-        let words = ["agent", "execute", certificate.to_str().unwrap(), "--server", &self.ports.broker];
-        let more = [&["--server-id", &broker, "--identity", agent], more].concat();
-        self.seb(&[&words[..], &more].concat()).await
-    }
-
     /// Proposes and executes one step, which succeeds.
     pub async fn performs(&self, step: &Value) -> Value {
         let certificate = self.certificate(step).await;
@@ -204,51 +148,12 @@ impl World {
         answer
     }
 
-    /// How an execution stands once it is settled.
-    pub async fn settled(&self, mutation: &str) -> (i32, Value) {
-        let broker = self.spire.id("seb");
-        let words = ["agent", "status", mutation, "--watch", "--server", &self.ports.broker, "--server-id", &broker];
-        self.seb(&[&words[..], &["--identity", "deployer", "--timeout", "80"]].concat()).await
-    }
-
     /// An object as the API server has it.
     pub async fn object(&self, path: &str) -> Value {
         let (status, answer) = self.cluster.admin.get(path).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         answer
     }
-
-    /// How many decisions of this kind (`allow`, `deny`) the broker's records have.
-    pub async fn decisions(&self, decision: &str) -> usize {
-        let words = ["records", "list", "--store", "seb/store/broker.db", "--kind", "decision", "--limit", "1000"];
-        let (status, answer) = self.seb(&[&words[..], &["--decision", decision]].concat()).await;
-        assert_eq!(status, 0, "{answer}");
-        answer["records"].as_array().unwrap().len()
-    }
-
-    /// The records of broker and authority verify, and every decision of both is derived again.
-    pub async fn verified(&self) {
-        for (command, store) in [("seb", "seb/store/broker.db"), ("sab", "sab/store/records.db")] {
-            for words in [&["verify", "--artefacts"][..], &["replay"]] {
-                let program = if command == "seb" { env!("CARGO_BIN_EXE_seb") } else { env!("CARGO_BIN_EXE_sab") };
-                let mut command = Command::new(program);
-                let command = command.arg("records").args(words).args(["--store", store]);
-                let output = command.current_dir(self.folder.path()).output().await.unwrap();
-                assert!(output.status.success(), "{words:?}: {output:?}");
-            }
-        }
-    }
-}
-
-/// What a server in clear text answers: the status, and all of it.
-pub async fn get(address: &str, path: &str) -> anyhow::Result<(u16, String)> {
-    let mut socket = tokio::net::TcpStream::connect(address.parse::<SocketAddr>()?).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: broker\r\nconnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await?;
-    let status = answer.split(' ').nth(1).unwrap_or_default().parse()?;
-    Ok((status, answer))
 }
 
 const POLICY: &str = include_str!("../../spire/policy.rego");

@@ -196,6 +196,7 @@ impl World {
             rejection: None,
             detail: "200".to_owned(),
             version: Some("5".to_owned().try_into().unwrap()),
+            handle: None,
         };
         let draft = record::outcome(OutcomeParts {
             time: at("2026-11-24T09:30:01Z"),

@@ -110,7 +110,7 @@ pub fn claim(certificate: Digest) -> Claim {
 }
 
 pub fn outcome(certificate: Digest, decision: u64, state: State) -> Draft {
-    let ended = Outcome { state, reason: None, rejection: None, detail: "200".to_owned(), version: None };
+    let ended = Outcome { state, reason: None, rejection: None, detail: "200".to_owned(), version: None, handle: None };
     record::outcome(OutcomeParts {
         time: at(),
         mutation_id: &mutation(certificate),

@@ -47,8 +47,12 @@ pub fn now() -> Timestamp {
 /// Leave to make the mutation at a target with this ceiling, each time under another certificate and so under another
 /// mutation id.
 pub fn permit(mutation: &Value, baseline: &Value, deadline: u32, ceiling: TargetCeiling) -> Permit {
+    permit_at(now(), mutation, baseline, deadline, ceiling)
+}
+
+/// The same of a decision at `now`, which may be minutes ago.
+pub fn permit_at(now: Timestamp, mutation: &Value, baseline: &Value, deadline: u32, ceiling: TargetCeiling) -> Permit {
     static CERTIFICATES: AtomicU32 = AtomicU32::new(1);
-    let now = now();
     let begin = Timestamp::from_seconds(now.seconds() - 60).unwrap();
     let end = begin.saturating_add(Duration::from_secs(600));
     let contract = json!({

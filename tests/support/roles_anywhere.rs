@@ -470,7 +470,8 @@ pub fn extended(time: &str) -> Option<Timestamp> {
     format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z").parse().ok()
 }
 
-fn unescaped((name, value): (&str, &str)) -> (String, String) {
+/// A pair of a query or a form.
+pub fn unescaped((name, value): (&str, &str)) -> (String, String) {
     let mut octets = Vec::new();
     let mut rest = value.as_bytes();
     while let Some((first, after)) = rest.split_first() {

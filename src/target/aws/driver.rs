@@ -7,8 +7,10 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use spiffe::SpiffeId;
+use tokio::time::Instant;
 
 use super::client::{InvalidSettings, Settings};
+use super::cloud_control::Asked;
 use super::evidence;
 use super::exchange::{Exchange, Own};
 use super::observe::{self, Seen};
@@ -16,9 +18,10 @@ use super::quota::Quota;
 use super::request::answer::{Answer, Refusal, RefusalKind};
 use super::request::bind::Condition;
 use super::request::{Operation, Reach, Request};
+use super::tokens::Mark;
 use super::wire::{Sent, Wire};
 use crate::clock;
-use crate::contract::{AwsResource, Baseline, Call, CallBody, Json, Pointer, Resource, TargetKind, Verb};
+use crate::contract::{AwsOperation, AwsResource, Baseline, Call, CallBody, Json, Pointer, Resource, TargetKind, Verb};
 use crate::decision::{LiveState, MutationId, PermittedCall, Terms};
 use crate::digest::Digest;
 use crate::identity::{ExecutionIdentity, Form};
@@ -30,7 +33,7 @@ use crate::telemetry::{Shown, log};
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The longest that reading may take, a session included.
-const READ: Duration = Duration::from_secs(10);
+pub(super) const READ: Duration = Duration::from_secs(10);
 
 /// An AWS account, as the broker drives it and the authority reads it.
 pub struct Aws {
@@ -46,12 +49,37 @@ struct Performing {
     quota: Option<Quota>,
 }
 
-/// A call, ready to be made.
-struct Plan {
-    operation: Operation,
-    resource: AwsResource,
-    request: Request,
+/// A call with everything that the broker writes into it.
+pub(super) struct Bound<'c> {
+    pub(super) operation: Operation,
+    pub(super) resource: &'c AwsResource,
+    pub(super) input: Json,
     grade: Grade,
+}
+
+impl<'c> Bound<'c> {
+    pub(super) fn of(call: &'c Call, mutation: &MutationId) -> Result<Self, String> {
+        let (Verb::Aws(name), Resource::Aws(resource)) = (call.verb(), call.resource()) else {
+            return Err(format!("`{}` is no operation of AWS", call.verb()));
+        };
+        let operation = Operation::mutation(name).map_err(|error| error.to_string())?;
+        let detached;
+        let body = match call.body() {
+            CallBody::None => None,
+            CallBody::Inline(body) => Some(body),
+            CallBody::Detached { octets, .. } => {
+                detached = Json::parse(octets).map_err(|error| format!("the body is not JSON: {error}"))?;
+                Some(&detached)
+            }
+        };
+        let bound = operation.input(body, resource, call.baseline(), mutation);
+        let (input, grade) = bound.map_err(|error| error.to_string())?;
+        Ok(Self { operation, resource, input, grade })
+    }
+
+    fn request(&self, reach: &Reach) -> Result<Request, String> {
+        self.operation.request(&self.resource.region, reach, &self.input).map_err(|error| error.to_string())
+    }
 }
 
 impl Aws {
@@ -79,26 +107,6 @@ impl Aws {
         Ok(Self { reach, wire: Wire::new(settings)?, reader, performing: None })
     }
 
-    fn plan(&self, call: &Call, mutation: &MutationId) -> Result<Plan, String> {
-        let (Verb::Aws(name), Resource::Aws(resource)) = (call.verb(), call.resource()) else {
-            return Err(format!("`{}` is no operation of AWS", call.verb()));
-        };
-        let operation = Operation::mutation(name).map_err(|error| error.to_string())?;
-        let detached;
-        let body = match call.body() {
-            CallBody::None => None,
-            CallBody::Inline(body) => Some(body),
-            CallBody::Detached { octets, .. } => {
-                detached = Json::parse(octets).map_err(|error| format!("the body is not JSON: {error}"))?;
-                Some(&detached)
-            }
-        };
-        let bound = operation.input(body, resource, call.baseline(), mutation);
-        let (input, grade) = bound.map_err(|error| error.to_string())?;
-        let request = operation.request(&resource.region, &self.reach, &input).map_err(|error| error.to_string())?;
-        Ok(Plan { operation, resource: resource.clone(), request, grade })
-    }
-
     async fn mutate(&self, call: PermittedCall, identity: ExecutionIdentity, fence: &dyn Fence) -> Performed {
         let not_started = |detail: String| Performed::NotStarted { detail };
         let terms = call.terms();
@@ -108,15 +116,15 @@ impl Aws {
         let Some(performing) = &self.performing else {
             return not_started("this process only reads the account".to_owned());
         };
-        let prepared =
-            self.plan(terms.call(), terms.mutation_id()).and_then(|plan| Ok((plan, left(terms.deadline())?)));
-        let (Plan { operation, resource, request, .. }, left) = match prepared {
+        let prepared = Bound::of(terms.call(), terms.mutation_id())
+            .and_then(|bound| Ok((bound.request(&self.reach)?, bound, left(terms.deadline())?)));
+        let (request, Bound { operation, resource, input, .. }, left) = match prepared {
             Ok(prepared) => prepared,
             Err(detail) => return not_started(detail),
         };
         let end = clock::instant() + left;
         let (session, open) = tokio::join!(
-            performing.exchange.session(identity, &resource, end),
+            performing.exchange.session(identity, resource, end),
             self.wire.open(&request.origin, fence, end),
         );
         let (session, open) = match (session, open) {
@@ -140,7 +148,13 @@ impl Aws {
             Sent::Lost(detail) => Performed::Unknown { detail },
             Sent::Answered(answer) => {
                 let answer = operation.answer(answer.status, &answer.headers, &answer.body);
-                meaning(terms, &operation, answer, performing.exchange.binding())
+                let binding = performing.exchange.binding();
+                match (Asked::of(&operation, &input), answer) {
+                    (Some(asked), Answer::Accepted { output, .. }) => {
+                        self.follow(&resource.region, &asked, &output, end, binding).await
+                    }
+                    (_, answer) => meaning(terms, &operation, answer, binding),
+                }
             }
         }
     }
@@ -161,19 +175,45 @@ impl Aws {
     async fn seen(&self, resource: &AwsResource) -> Result<Option<Seen>, Failure> {
         let read = resource.read.as_ref();
         let read = read.ok_or_else(|| Failure("the contract does not say how the state is read".to_owned()))?;
-        let operation = Operation::read(&read.operation).map_err(|error| Failure::of(&error))?;
-        let request = operation.request(&resource.region, &self.reach, &read.input);
-        let request = request.map_err(|error| Failure::of(&error))?;
         let end = clock::instant() + READ;
+        let answer = self.ask(&resource.region, &read.operation, &read.input, end).await?;
+        observe::seen(resource, read, answer)
+    }
+
+    /// That the mutation took effect, where AWS shows its client token.
+    async fn marked(&self, bound: &Bound<'_>, terms: &Terms) -> Result<Option<Evidence>, Failure> {
+        let Bound { operation, resource, input, .. } = bound;
+        let Some(mark) = Mark::of(operation, input, terms.mutation_id()) else { return Ok(None) };
+        let read = mark.read.parse().map_err(|_| Failure(format!("`{}` is no name", mark.read)))?;
+        let answer = self.ask(&resource.region, &read, &mark.input, clock::instant() + READ).await?;
+        match answer {
+            Answer::Accepted { output, .. } => {
+                Ok(mark.seen(&output).map(|detail| Evidence::Applied { version: None, detail }))
+            }
+            // Without leave to look, and where there is nothing, it is as if AWS showed none.
+            Answer::Refused(Refusal { kind: RefusalKind::Denied | RefusalKind::NotFound, .. }) => Ok(None),
+            Answer::Refused(Refusal { code, message, .. }) => Err(Failure(format!("{code}: {message}"))),
+            Answer::Failed { detail } | Answer::NotCredible { detail } => Err(Failure(detail)),
+        }
+    }
+
+    /// What an operation answers that only reads, asked by this process's own session.
+    pub(super) async fn ask(
+        &self,
+        region: &str,
+        operation: &AwsOperation,
+        input: &Json,
+        end: Instant,
+    ) -> Result<Answer, Failure> {
+        let operation = Operation::read(operation).map_err(|error| Failure::of(&error))?;
+        let request = operation.request(region, &self.reach, input);
+        let request = request.map_err(|error| Failure::of(&error))?;
         let (session, open) =
             tokio::join!(self.reader.session(end), self.wire.open(&request.origin, &observe::Unfenced, end));
         let (session, open) = (session.map_err(|error| Failure::of(&error))?, open.map_err(Failure)?);
         let signed = request.signed(&session.credentials, now()?).map_err(|error| Failure::of(&error))?;
         match open.send(signed, end).await {
-            Sent::Answered(answer) => {
-                let answer = operation.answer(answer.status, &answer.headers, &answer.body);
-                observe::seen(resource, read, answer)
-            }
+            Sent::Answered(answer) => Ok(operation.answer(answer.status, &answer.headers, &answer.body)),
             Sent::Denied(denial) => Err(Failure(denial.to_string())),
             Sent::NotWritten(detail) | Sent::Lost(detail) => Err(Failure(detail)),
         }
@@ -226,7 +266,11 @@ impl Target for Aws {
     fn grade(&self, call: &Call) -> Grade {
         // The grade is the same for every mutation.
         let any = MutationId::derive(&Digest::of(b""), call.step(), 0);
-        self.plan(call, &any).map_or(Grade::Bounded, |plan| plan.grade)
+        match Bound::of(call, &any) {
+            // What cannot be sent holds nothing.
+            Ok(Bound { operation, resource, grade, .. }) if operation.is_in(&resource.region, &self.reach) => grade,
+            _ => Grade::Bounded,
+        }
     }
 
     fn form(&self, _: &Call) -> Form {
@@ -266,18 +310,30 @@ impl Target for Aws {
     fn evidence<'a>(&'a self, terms: &'a Terms) -> BoxFuture<'a, Evidence> {
         Box::pin(async move {
             let known = async {
-                let plan = self.plan(terms.call(), terms.mutation_id()).map_err(Failure)?;
+                let bound = Bound::of(terms.call(), terms.mutation_id()).map_err(Failure)?;
                 let at = now()?;
                 if let Some(early) = evidence::early(terms, at) {
                     return Ok(early);
                 }
-                let seen = match evidence::needs(terms, &plan.operation) {
-                    true => Some(self.seen(&plan.resource).await?),
+                if let Some(applied) = self.marked(&bound, terms).await? {
+                    return Ok(applied);
+                }
+                let seen = match evidence::needs(terms, &bound.operation) {
+                    true => Some(self.seen(bound.resource).await?),
                     false => None,
                 };
-                Ok::<_, Failure>(evidence::of(terms, &plan.operation, seen.as_ref().map(Option::as_ref), at))
+                Ok::<_, Failure>(evidence::of(terms, &bound.operation, seen.as_ref().map(Option::as_ref), at))
             };
             known.await.unwrap_or_else(|Failure(detail)| Evidence::Unavailable { detail })
+        })
+    }
+
+    fn progress<'a>(&'a self, terms: &'a Terms, handle: &'a str) -> BoxFuture<'a, Evidence> {
+        Box::pin(async move {
+            match self.became(terms, handle).await {
+                Some(evidence) => evidence,
+                None => self.evidence(terms).await,
+            }
         })
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! | seen | says |
 //! |---|---|
+//! | the mutation's own client token, where AWS shows it ([`super::tokens`]) | it took effect |
 //! | the certified version, which every mutation changes, some time after the deadline | it did not take effect |
-//! | anything else | that cannot be told: AWS keeps no mark of a mutation that reading would show |
+//! | anything else | that cannot be told: AWS keeps no other mark of a mutation that reading would show |
 //!
 //! What a person then looks at is CloudTrail: every event of the session has the mutation's id.
 
@@ -44,19 +45,37 @@ pub(super) fn of(terms: &Terms, operation: &Operation, seen: Option<Option<&Seen
         let detail = format!("at {now}, after the deadline, the resource was as before, at version {}", seen.version);
         return Evidence::NotApplied { detail };
     }
+    Evidence::Indeterminate { look_at: look_at(terms, operation) }
+}
+
+/// What is known of an operation that AWS began and does not tell of any more.
+pub(super) fn lost(terms: &Terms, operation: &Operation, token: &str) -> Evidence {
+    let look_at = format!(
+        "the resource itself, because AWS tells no more of request token {token}; and {}",
+        look_at(terms, operation)
+    );
+    Evidence::Indeterminate { look_at }
+}
+
+fn look_at(terms: &Terms, operation: &Operation) -> String {
     let mutation = terms.mutation_id();
     let token = match operation.token() {
         Some((member, form)) => format!(", or with the `{member}` {}", super::request::bind::token(mutation, form)),
         None => String::new(),
     };
     let service = operation.service();
-    let look_at = format!(
+    let goes_on = match (service, operation.token()) {
+        ("cloudcontrol", Some(_)) => {
+            "; the event has the request token, by which `cloudcontrol:GetResourceRequestStatus` tells for 7 days what became of it"
+        }
+        _ => "",
+    };
+    format!(
         "CloudTrail, for `{}` of `{service}` by the session `{mutation}` (its `sourceIdentity` is `CN={mutation}` with the \
-         exchange `per-mutation`){token}, until {}",
+         exchange `per-mutation`){token}, until {}{goes_on}",
         operation.name(),
         terms.deadline().saturating_add(SETTLE),
-    );
-    Evidence::Indeterminate { look_at }
+    )
 }
 
 fn certified(terms: &Terms) -> Option<&str> {

@@ -9,24 +9,28 @@
 //!   the fence (`wire`).
 //! - Credentials live in memory, are shown by nothing, and are zeroized ([`credentials`]; I5).
 //! - What AWS answers is read strictly and bounded; an answer that is not credible is no answer.
-//! - What an answer does not say is not guessed; what reading says later is `evidence` (I6).
+//! - What an answer does not say is not guessed; what AWS goes on with after its answer is followed (`follow`); what
+//!   reading says later is `evidence` (I6).
 //!
-//! [`client`], the calls in [`assume_role`] and `wire` talk to AWS; what prepares and reads is pure.
+//! [`client`], the calls in [`assume_role`], `follow` and `wire` talk to AWS; what prepares and reads is pure.
 
 pub mod arn;
 pub mod assume_role;
 pub mod client;
+mod cloud_control;
 pub mod create_session;
 pub mod credentials;
 mod driver;
 pub mod endpoint;
 mod evidence;
 pub mod exchange;
+mod follow;
 mod observe;
 pub mod policy;
 pub mod quota;
 pub mod request;
 pub mod settings;
+mod tokens;
 mod wire;
 pub mod x509;
 

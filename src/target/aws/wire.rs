@@ -223,3 +223,6 @@ impl fmt::Debug for Wire {
         f.debug_struct("Wire").field("proxy", &self.proxy).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

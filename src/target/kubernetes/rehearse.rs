@@ -83,7 +83,9 @@ impl Kubernetes {
                 Rehearsed::Refused { reason, detail: format!("{detail}; the target has {observed}") }
             }
             Performed::Rejected { reason, detail, observed: None } => Rehearsed::Refused { reason, detail },
-            Performed::Unknown { detail } | Performed::NotStarted { detail } => Rehearsed::Unavailable { detail },
+            Performed::Unknown { detail } | Performed::Begun { detail, .. } | Performed::NotStarted { detail } => {
+                Rehearsed::Unavailable { detail }
+            }
             Performed::Aborted { denial } => Rehearsed::Unavailable { detail: denial.to_string() },
         })
     }

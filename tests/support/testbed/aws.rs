@@ -70,6 +70,8 @@ impl Asked {
     /// An operation of a service that speaks `awsQuery`.
     pub fn query(service: &'static str, action: &str, parameters: &[(&str, &str)]) -> Self {
         let version = match service {
+            "autoscaling" => "2011-01-01",
+            "ec2" => "2016-11-15",
             "iam" => "2010-05-08",
             "sts" => "2011-06-15",
             "sns" => "2010-03-31",

@@ -37,6 +37,8 @@ pub struct Options {
     pub entries: Vec<Entry>,
     /// Whether the discovery provider runs, and the server names it as its tokens' issuer.
     pub discovery: bool,
+    /// The CA, certificate and key, by which the server's own CA is signed.
+    pub upstream: Option<(PathBuf, PathBuf)>,
     /// More lines for `server { }` and for `agent { }` of the configuration (HCL).
     pub server: String,
     pub agent: String,
@@ -54,6 +56,7 @@ impl Default for Options {
             admin_ids: Vec::new(),
             entries: Vec::new(),
             discovery: false,
+            upstream: None,
             server: String::new(),
             agent: String::new(),
         }
@@ -362,6 +365,12 @@ fn server_configuration(options: &Options, port: u16, issuer: &str) -> String {
         }
         None => "",
     };
+    let upstream = match &options.upstream {
+        Some((certificate, key)) => format!(
+            "UpstreamAuthority \"disk\" {{ plugin_data {{ cert_file_path = {certificate:?}\nkey_file_path = {key:?} }} }}"
+        ),
+        None => String::new(),
+    };
     format!(
         r#"
 server {{
@@ -400,6 +409,7 @@ plugins {{
             agent_path_template = "/{{{{ .PluginName }}}}/{{{{ .Subject.CommonName }}}}"
         }}
     }}
+    {upstream}
 }}
 "#
     )

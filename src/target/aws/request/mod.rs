@@ -169,6 +169,27 @@ impl Operation {
         input::read(self.service, self.row, input).map(drop)
     }
 
+    /// Whether there is a host to send it to in this region.
+    pub fn is_in(&self, region: &str, reach: &Reach) -> bool {
+        place::place(self.service_name, self.service, region, reach).is_ok()
+    }
+
+    /// Whether the output has this member, each the name of one in the one before, lists entered.
+    #[cfg(test)]
+    pub(super) fn answers(&self, at: &[&str]) -> bool {
+        use self::model::{Kind, List};
+        let mut shape = self.row.output.as_deref();
+        for name in at {
+            let kind = match shape.and_then(|shape| self.service.kind(shape)) {
+                Some(Kind::List(List { list })) => self.service.kind(&list.shape),
+                kind => kind,
+            };
+            let Some(Kind::Structure(structure)) = kind else { return false };
+            shape = structure.members.get(name).filter(|member| !member.secret).map(|member| member.shape.as_str());
+        }
+        shape == Some("string")
+    }
+
     /// The exact request for this input: the body of the contract, with what [`bind`] adds.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ fn kind(performed: &Performed) -> &'static str {
         Performed::NotStarted { .. } => "not_started",
         Performed::Aborted { .. } => "aborted",
         Performed::Unknown { .. } => "unknown",
+        Performed::Begun { .. } => "begun",
     }
 }
 

@@ -159,13 +159,20 @@ const KINDS: &[(RefusalKind, &[&str])] = &[
     ),
 ];
 
-/// Codes of failures, whatever the status; and of calls of which an earlier one is under way.
+/// Codes of failures, whatever the status; and of calls of which an earlier one is under way. Cloud Control tells with status
+/// 400 that a handler failed, which may have done a part.
 const FAILURES: &[&str] = &[
+    "GeneralServiceException",
+    "HandlerFailureException",
+    "HandlerInternalFailureException",
     "InternalError",
     "InternalFailure",
     "InternalServerError",
     "InternalServiceError",
+    "NetworkFailureException",
+    "NotStabilizedException",
     "RequestTimeout",
+    "ServiceInternalErrorException",
     "ServiceUnavailable",
     "TransactionInProgressException",
     "Unavailable",
