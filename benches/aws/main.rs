@@ -30,6 +30,9 @@ mod report;
 )]
 #[path = "../../tests/support/roles_anywhere.rs"]
 mod roles_anywhere;
+#[expect(clippy::unwrap_used, reason = "tests share it; what fails there ends the measurement")]
+#[path = "../../tests/support/sessions.rs"]
+mod sessions;
 #[path = "../load/spent.rs"]
 mod spent;
 #[expect(

@@ -3,12 +3,10 @@
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use http::StatusCode;
+use anyhow::Context;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use seb::clock;
@@ -27,9 +25,10 @@ use tonic::transport::{Channel, Endpoint};
 use super::certify::{certify, id};
 use super::process::{PATIENCE, Process};
 use super::recorder::{Recorder, Trip};
-use super::roles_anywhere::{Granted, Issue, Issued, PROFILE, ROLE, RolesAnywhere, Rules, TRUST_ANCHOR, Trust};
+use super::roles_anywhere::{PROFILE, ROLE, RolesAnywhere, Rules, TRUST_ANCHOR, Trust};
+use super::sessions::{AUDIENCE, WEB, believe, issued_by};
 use super::testbed::Folder;
-use super::testbed::aws::{ACCOUNT, Api, Asked, Aws, FIRST_LOOK, Keys, allow, element, trusts};
+use super::testbed::aws::{ACCOUNT, Api, Asked, Aws, allow, trusts};
 use super::testbed::spire::{Options, Spire};
 
 /// How many agents have an identity and a connection of their own.
@@ -43,8 +42,6 @@ const OWN_ANCHOR: &str =
 const READER: &str = "arn:aws:iam::123456789012:role/seb-reader";
 const TARGET: &str = "arn:aws:iam::123456789012:role/seb-target";
 const POOL: &str = "arn:aws:iam::123456789012:role/seb-pool";
-const WEB: &str = "arn:aws:iam::123456789012:role/seb-web";
-const AUDIENCE: &str = "sts.amazonaws.com";
 const ORDERS: &str = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders";
 
 /// How an execution identity becomes a session.
@@ -107,22 +104,6 @@ impl Account {
         aws.root(&Asked::json("dynamodb", "DynamoDB_20120810.CreateTable", &body)).await;
         Self { aws, folder }
     }
-}
-
-/// What the emulator's STS gives for whom IAM Roles Anywhere let in.
-fn issued_by(api: Api) -> Issue {
-    Arc::new(move |granted: Granted| {
-        let api = api.clone();
-        Box::pin(async move {
-            let source = [("SourceIdentity", granted.source_identity.as_str())];
-            let (status, answer) = api.assume(&Keys::root(), &granted.role, &granted.session_name, &source).await;
-            let expiration = element(&answer, "Expiration").filter(|_| status == StatusCode::OK);
-            let expiration = expiration.ok_or_else(|| answer.clone())?;
-            let Keys { id, secret, token } = Keys::of(&answer);
-            let session_token = token.unwrap_or_default();
-            Ok(Issued { access_key_id: id, secret_access_key: secret, session_token, expiration })
-        })
-    })
 }
 
 /// An authority and a broker, and what is between the broker and the provider.
@@ -302,33 +283,8 @@ async fn identities(
     for (who, into) in all {
         spire.mint_folder(&who, &format!("{LIFE}s"), &into).await;
     }
-    believe(&account.aws, &spire).await?;
+    believe(&account.aws, &spire.issuer).await;
     Ok((Some(spire), [ca("bundle.pem")?, ca("bundle.pem")?]))
-}
-
-/// The account believes the tokens of this trust domain.
-async fn believe(aws: &Api, spire: &Spire) -> anyhow::Result<()> {
-    let provider = [
-        ("Url", spire.issuer.as_str()),
-        ("ClientIDList.member.1", AUDIENCE),
-        ("ThumbprintList.member.1", "990f4193972f2becf12ddeda5237f9c952f20d9e"),
-    ];
-    let (status, answer) =
-        aws.send(&Keys::root(), &Asked::query("iam", "CreateOpenIDConnectProvider", &provider)).await;
-    ensure!(status == StatusCode::OK, "{answer}");
-    let host = spire.issuer.trim_start_matches("https://");
-    let first_look: Value = serde_json::from_str(FIRST_LOOK)?;
-    let trust = json!([
-        {
-            "Effect": "Allow",
-            "Principal": { "Federated": format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{host}") },
-            "Action": "sts:AssumeRoleWithWebIdentity",
-            "Condition": { "StringEquals": { format!("{host}:aud"): AUDIENCE } },
-        },
-        { "Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRoleWithWebIdentity", "Condition": first_look },
-    ]);
-    aws.role("seb-web", &trust, &allow(&json!("*"))).await;
-    Ok(())
 }
 
 const SAB: &str = r#"

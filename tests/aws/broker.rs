@@ -7,17 +7,15 @@ use std::sync::{Arc, Mutex};
 use seb::proto::seb::v1::ExecuteRequest;
 use seb::proto::seb::v1::execution::State;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::cloud_control::TOPIC;
 use crate::control::CloudControl;
-use crate::exchanges::{AUDIENCE, WEB};
 use crate::house::broker::{Process, Settings, execute, reason};
 use crate::house::{Certificate, World as House};
 use crate::memory;
+use crate::recorder::{Recorder, Trip};
 use crate::roles_anywhere::{Issue, PROFILE, ROLE, TRUST_ANCHOR};
+use crate::sessions::{AUDIENCE, WEB};
 use crate::testbed::Folder;
 use crate::testbed::aws::{Asked, Keys, element};
 use crate::ways::{Means, Way};
@@ -111,36 +109,6 @@ exchange = "{exchange}"
     std::fs::write(path, format!("{text}{account}")).unwrap();
 }
 
-/// What went by.
-type Heard = Arc<Mutex<String>>;
-
-/// An address from which it is not far to the emulator, and everything that it was asked and answered.
-async fn recorded(to: String) -> (String, Heard, Heard) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let origin = format!("http://{}", listener.local_addr().unwrap());
-    let (asked, answered) = (Heard::default(), Heard::default());
-    let (requests, answers) = (Arc::clone(&asked), Arc::clone(&answered));
-    tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            let (from_near, to_near) = near.into_split();
-            let (from_far, to_far) = TcpStream::connect(&to).await.unwrap().into_split();
-            tokio::spawn(pass(from_near, to_far, Arc::clone(&requests)));
-            tokio::spawn(pass(from_far, to_near, Arc::clone(&answers)));
-        }
-    });
-    (origin, asked, answered)
-}
-
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, heard: Heard) {
-    let mut buffer = [0; 65536];
-    while let Ok(octets @ 1..) = from.read(&mut buffer).await {
-        heard.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..octets]));
-        if to.write_all(&buffer[..octets]).await.is_err() {
-            return;
-        }
-    }
-}
-
 /// The secrets of the sessions that IAM Roles Anywhere gives.
 fn noted(issue: Issue, secrets: Arc<Mutex<BTreeSet<String>>>) -> Issue {
     Arc::new(move |granted| {
@@ -199,9 +167,9 @@ async fn is_done_and_nothing_is_left(way: Way) {
     let world = World::around(Folder::new(), house.directory.path()).await;
     let secrets = Arc::new(Mutex::new(BTreeSet::new()));
     world.anywhere.configure(|rules| rules.issue = noted(Arc::clone(&rules.issue), Arc::clone(&secrets)));
-    let (origin, asked, answers) = recorded(world.aws.address.clone()).await;
+    let recorder = Recorder::to(&world.aws.address).await;
     let means = Means::in_house(&house, &world, way).await;
-    configure(&house, &world, &origin, &means, 10);
+    configure(&house, &world, &recorder.origin(), &means, 10);
     let broker = Process::start(&house).await;
     let clients = house.clients(broker.address).await;
     house.epochs.heard().await;
@@ -222,7 +190,7 @@ async fn is_done_and_nothing_is_left(way: Way) {
 
     // Every session that there was: of the reader, of the bootstrap role, and of the call.
     let mut secrets = secrets.lock().unwrap().clone();
-    let answered = answers.lock().unwrap().clone();
+    let answered: String = recorder.trips().iter().map(Trip::answered).collect();
     let given = match way {
         Way::WebIdentity => "<AssumeRoleWithWebIdentityResult>",
         Way::PerMutation | Way::Pooled => "<AssumeRoleResult>",
@@ -233,7 +201,7 @@ async fn is_done_and_nothing_is_left(way: Way) {
     }
     let per_mutation = secrets.len() - before;
     // The token by which the session was asked for.
-    let asked = asked.lock().unwrap().clone();
+    let asked: String = recorder.trips().iter().map(Trip::asked).collect();
     let tokens = asked.split("WebIdentityToken=").skip(1).filter_map(|rest| rest.split(['&', ' ', '\r', '\n']).next());
     let tokens: BTreeSet<_> = tokens.map(str::to_owned).collect();
     assert_eq!(!tokens.is_empty(), way == Way::WebIdentity, "{}", tokens.len());

@@ -8,9 +8,9 @@ use seb::identity::spire::{MintIssuer, SpireServer};
 use seb::identity::{Form, Issuer, folder};
 use seb::target::aws::exchange::{Exchange, ExchangeError, Pooled, WebIdentity};
 use seb::timestamp::Timestamp;
-use serde_json::json;
 
-use crate::testbed::aws::{ACCOUNT, Asked, FIRST_LOOK, Keys, allow};
+use crate::sessions::{AUDIENCE, WEB, believe};
+use crate::testbed::aws::{ACCOUNT, Asked, Keys};
 use crate::testbed::spire::{Options, Spire};
 use crate::world::{ORDERS, POOL, TARGET, World, certified, client, id, item, keys, mutation, soon};
 
@@ -66,11 +66,6 @@ async fn i5_pooled_one_session_of_the_broker_leads_to_one_for_each_mutation() {
     is_for_one_call(&world, &keys(sessions[0].as_ref().unwrap())).await;
 }
 
-/// The role that the tokens lead to.
-pub const WEB: &str = "arn:aws:iam::123456789012:role/seb-web";
-
-pub const AUDIENCE: &str = "sts.amazonaws.com";
-
 /// A trust domain whose tokens the account believes, and who mints them.
 pub async fn believed(world: &World) -> (Spire, MintIssuer) {
     let spire = believed_below(world, None).await;
@@ -86,27 +81,7 @@ pub async fn believed_below(world: &World, upstream: Option<(PathBuf, PathBuf)>)
     let admin_ids = vec!["spiffe://example.org/seb".to_owned()];
     let options = Options { admin_ids, discovery: true, upstream, ..Options::default() };
     let spire = Spire::start(&world.folder, options).await;
-    let provider = [
-        ("Url", spire.issuer.as_str()),
-        ("ClientIDList.member.1", AUDIENCE),
-        ("ThumbprintList.member.1", "990f4193972f2becf12ddeda5237f9c952f20d9e"),
-    ];
-    world.aws.root(&Asked::query("iam", "CreateOpenIDConnectProvider", &provider)).await;
-    let host = spire.issuer.trim_start_matches("https://");
-    let first_look: serde_json::Value = serde_json::from_str(FIRST_LOOK).unwrap();
-    let trust = json!([
-        {
-            "Effect": "Allow",
-            "Principal": { "Federated": format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{host}") },
-            "Action": "sts:AssumeRoleWithWebIdentity",
-            "Condition": {
-                "StringEquals": { format!("{host}:aud"): AUDIENCE },
-                "StringLike": { format!("{host}:sub"): "spiffe://example.org/seb/execution/*" },
-            },
-        },
-        { "Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRoleWithWebIdentity", "Condition": first_look },
-    ]);
-    world.aws.role("seb-web", &trust, &allow(&json!("*"))).await;
+    believe(&world.aws, &spire.issuer).await;
     spire
 }
 

@@ -43,6 +43,9 @@ mod recorder;
 #[path = "../support/roles_anywhere.rs"]
 mod roles_anywhere;
 #[cfg(test)]
+#[path = "../support/sessions.rs"]
+mod sessions;
+#[cfg(test)]
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(test)]

@@ -8,10 +8,11 @@ use seb::target::aws::Aws as Driver;
 use seb::target::aws::settings::{Account, ExchangeSettings};
 use seb::target::{Performed, Target};
 
-use crate::exchanges::{AUDIENCE, WEB, believed, believed_below};
+use crate::exchanges::{believed, believed_below};
 use crate::house::World as House;
 use crate::permits::{Ask, Gate};
 use crate::roles_anywhere::{PROFILE, ROLE, TRUST_ANCHOR};
+use crate::sessions::{AUDIENCE, WEB};
 use crate::testbed::PATIENCE;
 use crate::testbed::spire::Spire;
 use crate::world::{POOL, TARGET, World};

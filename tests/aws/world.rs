@@ -24,10 +24,9 @@ use seb::timestamp::Timestamp;
 use serde_json::{Value, json};
 use spiffe::{SpiffeId, TrustDomain};
 
-use crate::roles_anywhere::{
-    self as endpoint, Granted, Issue, Issued, PROFILE, REGION, ROLE, Rules, TRUST_ANCHOR, Trust,
-};
-use crate::testbed::aws::{ACCOUNT, Api, Asked, Aws, Keys, allow, element, trusts};
+use crate::roles_anywhere::{self as endpoint, PROFILE, REGION, ROLE, Rules, TRUST_ANCHOR, Trust};
+use crate::sessions::issued_by;
+use crate::testbed::aws::{ACCOUNT, Api, Asked, Aws, Keys, allow, trusts};
 use crate::testbed::{Folder, PATIENCE};
 use crate::ways::Way;
 
@@ -73,27 +72,6 @@ pub fn soon() -> tokio::time::Instant {
 /// A client of AWS that knows no proxy and no other CA.
 pub fn client() -> Client {
     Client::new(&Settings::default()).unwrap()
-}
-
-/// What the emulator's STS gives for whom IAM Roles Anywhere let in.
-pub fn issued_by(api: Api) -> Issue {
-    Arc::new(move |granted: Granted| {
-        let api = api.clone();
-        Box::pin(async move {
-            let source = [("SourceIdentity", granted.source_identity.as_str())];
-            let (status, answer) = api.assume(&Keys::root(), &granted.role, &granted.session_name, &source).await;
-            if status != StatusCode::OK {
-                return Err(answer);
-            }
-            let keys = Keys::of(&answer);
-            Ok(Issued {
-                access_key_id: keys.id,
-                secret_access_key: keys.secret,
-                session_token: keys.token.unwrap(),
-                expiration: element(&answer, "Expiration").unwrap(),
-            })
-        })
-    })
 }
 
 /// The actions on the resources, as a contract certifies them.

@@ -72,22 +72,22 @@ async fn authority_domain(folder: &Folder) -> (Spire, String) {
     (Spire::start(folder, options).await, format!("https://127.0.0.1:{port}"))
 }
 
-/// Scales until it succeeds, each time under another certificate; other answers than a refusal of the certificate end it.
+/// Scales until it succeeds, each time under another certificate; no other refusal than that of the certificate may come before.
 async fn accepted(around: &Around, broker: &Broker, authority: &Authority, name: &str) {
     let client = around.client(broker);
     let mut tries = 0;
     awaited("an execution under the new authority", async || {
         tries += 1;
-        match around.scale_by(authority, &client, &format!("{name}-{tries}")).await {
-            Ok(execution) => Ok(assert_eq!(execution.state(), State::Succeeded, "{execution:?}")),
-            Err(status) => Err(assert_eq!(reason(&status), "certificate_refused", "{status:?}")),
+        let answer = around.scale_by(authority, &client, &format!("{name}-{tries}")).await;
+        if let Ok(execution) = &answer {
+            assert_eq!(execution.state(), State::Succeeded, "{execution:?}");
         }
+        answer.inspect_err(|status| assert_eq!(reason(status), "certificate_refused", "{status:?}"))
     })
     .await;
 }
 
-/// The authority's trust domain changes its CA: what it certifies then counts once the broker has the new bundle, and
-/// until then does not.
+/// The authority's trust domain changes its CA: what it certifies then counts once the broker has the new bundle.
 async fn follows(around: &Around, broker: &Broker, sab: &Spire, folder: &Folder, refresh: impl AsyncFn()) {
     let next = sab.prepare_authority().await;
     sab.activate_authority(&next).await;

@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 
 use crate::account::Account;
 use crate::provider::{World, root};
+use crate::roles_anywhere::RolesAnywhere;
 use crate::testbed::aws::{ACCOUNT, Api, Asked, Aws, Keys};
+use crate::testbed::pki::Authority;
 use crate::testbed::{Folder, awaited};
 use crate::tls::Front;
 
-/// What the emulator has not got and so is left out: the resource, and how one asks for it.
+/// What the emulator has not got, and [`crate::roles_anywhere`] stands in for: how one asks for it.
 const LACKING: [(&str, &str); 2] =
     [("aws_rolesanywhere_trust_anchor", "/trustanchors"), ("aws_rolesanywhere_profile", "/profiles")];
 
@@ -21,17 +23,12 @@ const LACKING: [(&str, &str); 2] =
 pub const ELSEWHERE: [&str; 3] =
     ["aws_iam_openid_connect_provider", "aws_organizations_policy", "aws_organizations_policy_attachment"];
 
-/// An anchor that nobody made.
-pub fn anchor(account: &str) -> String {
-    format!("arn:aws:rolesanywhere:eu-west-1:{account}:trust-anchor/11111111-2222-3333-4444-555555555555")
-}
-
 /// The example, and beside it modules of which the policies are read back.
 const MODULES: &str = r#"
 module "example" {
   source       = "./examples/single-account"
   account_id   = "123456789012"
-  execution_ca = "-----BEGIN CERTIFICATE-----"
+  execution_ca = local.ca
 }
 locals {
   account  = "123456789012"
@@ -42,6 +39,12 @@ locals {
 }
 provider "aws" {
   region = local.region
+}
+module "anchor" {
+  source             = "./modules/trust-anchor"
+  name               = "seb-second"
+  certificates       = local.ca
+  expiry_notice_days = 90
 }
 module "boundary" {
   source             = "./modules/permission-boundary"
@@ -55,7 +58,7 @@ module "roles" {
   name                    = "seb-second"
   account_id              = local.account
   trust_domain            = "example.org"
-  trust_anchor_arn        = "ANCHOR"
+  trust_anchor_arn        = module.anchor.arn
   permission_boundary_arn = module.boundary.arn
   targets                 = { orders = local.orders }
 }
@@ -66,7 +69,7 @@ module "pooled" {
   account_id              = local.account
   trust_domain            = "example.org"
   broker_spiffe_id        = "spiffe://example.org/seb"
-  trust_anchor_arn        = "ANCHOR"
+  trust_anchor_arn        = module.anchor.arn
   permission_boundary_arn = module.boundary.arn
   targets                 = { orders = local.orders }
 }
@@ -90,15 +93,6 @@ module "open" {
   alarm_topic_arn = local.topic
 }
 "#;
-
-/// Takes out of the copy what the emulator has not got, and puts names in its place.
-pub fn leave_out(world: &World, account: &str) {
-    let anchor = anchor(account);
-    world.write("modules/trust-anchor/main.tf", "");
-    world.write("modules/trust-anchor/outputs.tf", &format!("output \"arn\" {{\n  value = \"{anchor}\"\n}}\n"));
-    let none = "resource \"aws_rolesanywhere_profile\" \"this\" {\n  count = 0\n}\n";
-    world.write("modules/broker-roles/main_override.tf", none);
-}
 
 /// The number before this word in the last line of what Terraform did.
 pub fn count(output: &str, word: &str) -> usize {
@@ -141,7 +135,7 @@ fn declared(folder: &Path) -> BTreeSet<String> {
     found
 }
 
-/// What is left out cannot be had: if the emulator learns it, it is to be applied.
+/// If the emulator learns it, it is to be applied there.
 async fn lacks(api: &Api) {
     for (kind, path) in LACKING {
         let mut asked = Asked::rest("rolesanywhere", Method::POST, path).with_body("{}");
@@ -162,9 +156,10 @@ async fn one_account_has_what_the_modules_render() {
     let before = account.inventory().await;
 
     let front = Front::of(&aws, &folder).await;
-    let world = World::of(&front);
-    leave_out(&world, ACCOUNT);
-    let mut text = MODULES.replace("ANCHOR", &anchor(ACCOUNT));
+    let roles_anywhere = RolesAnywhere::of(ACCOUNT).await;
+    let world = World::of(&front, &roles_anywhere);
+    let ca = Authority::new("executions").pem();
+    let mut text = format!("{MODULES}locals {{\n  ca = <<-EOT\n{ca}EOT\n}}\n");
     for module in ["boundary", "roles", "pooled", "detection", "open"] {
         text += &format!("output \"{module}\" {{\n  value = module.{module}.policies\n}}\n");
     }
@@ -172,30 +167,60 @@ async fn one_account_has_what_the_modules_render() {
     let (made, kinds) = apply(&world);
 
     let mut accounted = kinds.clone();
-    accounted.extend(LACKING.map(|(kind, _)| kind.to_owned()).into_iter().chain(ELSEWHERE.map(str::to_owned)));
-    assert_eq!(accounted, declared(&root().join("terraform")), "applied, lacking, or applied elsewhere");
-    println!("one account: {made} resources of {} types applied; left out: {LACKING:?}", kinds.len());
+    accounted.extend(ELSEWHERE.map(str::to_owned));
+    assert_eq!(accounted, declared(&root().join("terraform")), "applied here, or elsewhere");
+    println!("one account: {made} resources of {} types applied; not in the emulator: {LACKING:?}", kinds.len());
 
     let rendered: BTreeMap<String, Value> = serde_json::from_str(&world.done(&["output", "-json"])).unwrap();
     let rendered = |module: &str, name: &str| -> Value {
         serde_json::from_str(rendered[module]["value"][name].as_str().unwrap()).unwrap()
     };
-    roles(&account, &rendered).await;
+    let anchor = anchored(&roles_anywhere, &ca, &rendered);
+    roles(&account, &anchor, &rendered).await;
     watched(&account, &rendered).await;
     finds(&account).await;
 
     destroy(&world, made);
     assert_eq!(account.inventory().await, before, "something is left");
+    assert_eq!(roles_anywhere.made(), (Vec::new(), Vec::new()), "something is left");
+}
+
+/// Anchors and profiles; the ARN of the second anchor.
+fn anchored(has: &RolesAnywhere, ca: &str, rendered: &impl Fn(&str, &str) -> Value) -> String {
+    let (anchors, profiles) = has.made();
+    assert_eq!((anchors.len(), profiles.len()), (2, 3));
+    for anchor in &anchors {
+        assert_eq!(anchor["enabled"], true);
+        assert_eq!(anchor["source"]["sourceData"], json!({ "x509CertificateData": ca }));
+        for setting in anchor["notificationSettings"].as_array().unwrap() {
+            assert_eq!(setting["enabled"], setting["event"] == "CA_CERTIFICATE_EXPIRY", "{setting}");
+        }
+    }
+    for profile in &profiles {
+        let name = profile["name"].as_str().unwrap();
+        let role = format!("arn:aws:iam::{ACCOUNT}:role/seb/bootstrap/{name}-bootstrap");
+        assert_eq!(profile["roleArns"], json!([role]));
+        assert_eq!((&profile["enabled"], &profile["durationSeconds"]), (&json!(true), &json!(900)), "{profile}");
+        assert_eq!(profile["acceptRoleSessionName"], false);
+        let policy: Value = serde_json::from_str(profile["sessionPolicy"].as_str().unwrap()).unwrap();
+        match name {
+            "seb-second" => assert_eq!(policy, rendered("roles", "bootstrap_permissions")),
+            "seb-pooled" => assert_eq!(policy, rendered("pooled", "bootstrap_permissions")),
+            name => assert_eq!(name, "seb"),
+        }
+    }
+    let second = anchors.iter().find(|anchor| anchor["name"] == "seb-second").unwrap();
+    second["trustAnchorArn"].as_str().unwrap().to_owned()
 }
 
 /// The roles and their boundary.
-async fn roles(account: &Account<'_>, rendered: &impl Fn(&str, &str) -> Value) {
+async fn roles(account: &Account<'_>, anchor: &str, rendered: &impl Fn(&str, &str) -> Value) {
     let boundary = format!("arn:aws:iam::{ACCOUNT}:policy/seb/seb-second-boundary");
     assert_eq!(account.managed_policy(&boundary).await, rendered("boundary", "boundary"));
     for (module, name) in [("roles", "seb-second"), ("pooled", "seb-pooled")] {
         let role = account.role(&format!("{name}-bootstrap")).await;
         assert_eq!(role.trust, rendered(module, "bootstrap_trust"));
-        assert!(role.trust.to_string().contains(&anchor(ACCOUNT)), "{}", role.trust);
+        assert!(role.trust.to_string().contains(anchor), "{}", role.trust);
         assert_eq!(role.policies, BTreeMap::from([("seb".to_owned(), rendered(module, "bootstrap_permissions"))]));
         let role = account.role(&format!("{name}-orders")).await;
         assert_eq!(role.trust, rendered(module, "execution_trust"));

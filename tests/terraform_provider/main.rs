@@ -14,6 +14,8 @@ mod organization;
 #[cfg(test)]
 mod provider;
 #[cfg(test)]
+mod roles_anywhere;
+#[cfg(test)]
 #[path = "../support/testbed/mod.rs"]
 mod testbed;
 #[cfg(test)]

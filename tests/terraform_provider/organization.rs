@@ -9,10 +9,12 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::account::Account;
-use crate::applied::{ELSEWHERE, anchor, apply, destroy, leave_out};
+use crate::applied::{ELSEWHERE, apply, destroy};
 use crate::provider::World;
+use crate::roles_anywhere::RolesAnywhere;
 use crate::testbed::Folder;
 use crate::testbed::aws::{ACCOUNT as MANAGEMENT, Api, Asked, Aws, Keys, REGION, allow, policy};
+use crate::testbed::pki::Authority;
 use crate::tls::Front;
 
 /// An account in the organizational unit to which the policies are attached.
@@ -23,6 +25,10 @@ const BESIDE: &str = "333333333333";
 /// the emulator takes no session for one of the administrators, which are roles.
 const BROKER: &str = "444444444444";
 
+/// One that the rendering has in place of the example's.
+const SOME_ANCHOR: &str =
+    "arn:aws:rolesanywhere:eu-west-1:444444444444:trust-anchor/11111111-2222-3333-4444-555555555555";
+
 /// The two examples that [`crate::applied`] does not apply.
 const EXAMPLES: &str = r#"
 module "organization" {
@@ -31,7 +37,8 @@ module "organization" {
   workload_role_arn   = "arn:aws:iam::444444444444:role/infrastructure/terraform"
   account_id          = "444444444444"
   organizational_unit = "UNIT"
-  execution_ca        = "-----BEGIN CERTIFICATE-----"
+  execution_ca        = <<-EOT
+CA  EOT
   alarm_topic_arn     = "arn:aws:sns:eu-west-1:444444444444:security"
 }
 module "issuer" {
@@ -292,15 +299,20 @@ async fn i5_an_organization_refuses_administrators_with_long_lived_keys() {
     organization.goes(keys, unprotected(1)).await;
 
     let front = Front::of(&aws, &folder).await;
-    let world = World::of(&front);
-    leave_out(&world, BROKER);
+    let roles_anywhere = RolesAnywhere::of(BROKER).await;
+    let world = World::of(&front, &roles_anywhere);
     for file in ["variables.tf", "policies.tf"] {
         let text = std::fs::read_to_string(
             crate::provider::root().join("terraform/modules/organization-guardrails").join(file),
         );
         world.write(&format!("rendered/{file}"), &text.unwrap());
     }
-    world.write("all.tf", &EXAMPLES.replace("UNIT", &organization.unit).replace("ANCHOR", &anchor(BROKER)));
+    let ca = Authority::new("executions").pem();
+    let text = EXAMPLES
+        .replace("UNIT", &organization.unit)
+        .replace("ANCHOR", SOME_ANCHOR)
+        .replace("CA  EOT", &format!("{ca}EOT"));
+    world.write("all.tf", &text);
     let (made, kinds) = apply(&world);
     let elsewhere: BTreeSet<_> = ELSEWHERE.map(str::to_owned).into();
     assert!(elsewhere.is_subset(&kinds), "{kinds:?}");
@@ -310,9 +322,13 @@ async fn i5_an_organization_refuses_administrators_with_long_lived_keys() {
     let mut deployed = management.organization_policies("SERVICE_CONTROL_POLICY").await;
     deployed.extend(management.organization_policies("RESOURCE_CONTROL_POLICY").await);
     assert_eq!(deployed.len(), 4, "{deployed:?}");
+    let (anchors, _) = roles_anywhere.made();
+    let [anchor] = anchors.as_slice() else { panic!("{anchors:?}") };
+    let anchor = anchor["trustAnchorArn"].as_str().unwrap();
+    assert!(deployed["seb-resources"].1.to_string().contains(anchor), "{deployed:?}");
     for (name, (id, content)) in &deployed {
-        let text = rendered[name.strip_prefix("seb-").unwrap()].as_str().unwrap();
-        assert_eq!(*content, serde_json::from_str::<Value>(text).unwrap(), "{name}");
+        let text = rendered[name.strip_prefix("seb-").unwrap()].as_str().unwrap().replace(SOME_ANCHOR, anchor);
+        assert_eq!(*content, serde_json::from_str::<Value>(&text).unwrap(), "{name}");
         assert_eq!(management.attached(id).await, [organization.unit.as_str()], "{name}");
     }
 
@@ -339,6 +355,7 @@ async fn i5_an_organization_refuses_administrators_with_long_lived_keys() {
     // Made a few lines above.
     left.0.remove(&format!("arn:aws:iam::{MANAGEMENT}:user/admin"));
     assert_eq!(left, before, "something is left");
+    assert_eq!(roles_anywhere.made(), (Vec::new(), Vec::new()), "something is left");
     for kind in ["SERVICE_CONTROL_POLICY", "RESOURCE_CONTROL_POLICY"] {
         assert_eq!(management.organization_policies(kind).await, BTreeMap::new());
     }

@@ -5,17 +5,24 @@ use std::process::Command;
 
 use seb::clock;
 
+use crate::roles_anywhere::RolesAnywhere;
 use crate::testbed::program;
 use crate::tls::Front;
 
-/// What the provider is called for Terraform: its module says no version. The fork is of the time of this one.
-const VERSION: &str = "6.35.0";
+/// What the provider is called for Terraform: the version that its source says.
+const VERSION: &str = "6.34.0";
 
 /// A copy of `terraform/` in which Terraform may write, and the provider where Terraform finds it.
 pub struct World {
     folder: tempfile::TempDir,
     /// What the provider asks in place of AWS.
-    aws: Option<(String, PathBuf)>,
+    aws: Option<Aws>,
+}
+
+struct Aws {
+    origin: String,
+    ca: PathBuf,
+    roles_anywhere: String,
 }
 
 pub fn root() -> &'static Path {
@@ -57,8 +64,9 @@ impl World {
     }
 
     /// One whose provider asks this account, as its root.
-    pub fn of(front: &Front) -> Self {
-        Self { aws: Some((front.origin.clone(), front.ca.clone())), ..Self::new() }
+    pub fn of(front: &Front, roles_anywhere: &RolesAnywhere) -> Self {
+        let (origin, ca) = (front.origin.clone(), front.ca.clone());
+        Self { aws: Some(Aws { origin, ca, roles_anywhere: roles_anywhere.origin.clone() }), ..Self::new() }
     }
 
     /// Writes a file of the copy.
@@ -87,8 +95,9 @@ impl World {
         }
         // Where anything but the emulator is asked, nobody answers.
         command.env("AWS_EC2_METADATA_DISABLED", "true").env("HTTPS_PROXY", "http://127.0.0.1:1");
-        if let Some((origin, ca)) = &self.aws {
+        if let Some(Aws { origin, ca, roles_anywhere }) = &self.aws {
             command.env("AWS_ENDPOINT_URL", origin).env("AWS_CA_BUNDLE", ca);
+            command.env("AWS_ENDPOINT_URL_ROLESANYWHERE", roles_anywhere);
             command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
         }
         let output = command

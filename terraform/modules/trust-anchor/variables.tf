@@ -43,7 +43,7 @@ variable "private_ca_arn" {
 
 variable "expiry_notice_days" {
   type        = number
-  description = "How many days before its end AWS gives notice of an expiring CA certificate."
+  description = "How many days before its end AWS gives notice of an expiring CA certificate. To change it makes another anchor, with another ARN: the provider cannot change notices."
   default     = 45
 
   validation {
