@@ -98,7 +98,8 @@ async fn handle<S: Store>(broker: &Arc<Broker<S>>, execution: &Execution) -> Res
     let Some(number) = execution.outcome else { return Ok(None) };
     let stored = broker.store().record(number).await?;
     let statement = stored.and_then(|stored| Statement::from_envelope(&stored.envelope).ok());
-    Ok(statement.and_then(|statement| record::ended(&statement).handle))
+    let own = statement.filter(|statement| statement.about.mutation_id.as_ref() == Some(&execution.mutation_id));
+    Ok(own.and_then(|statement| record::ended(&statement).handle))
 }
 
 /// What was decided, derived again from the record. It permits nothing.
@@ -118,7 +119,8 @@ async fn decided<S: Store>(broker: &Arc<Broker<S>>, execution: &Execution) -> Re
         }
     }
     let terms = match record::permitted(&statement, &mut |digest| artefacts.get(digest).cloned()) {
-        Ok(Some(terms)) => Ok(terms),
+        Ok(Some(terms)) if *terms.mutation_id() == execution.mutation_id => Ok(terms),
+        Ok(Some(terms)) => Err(format!("it permitted {}", terms.mutation_id())),
         Ok(None) => Err("it permitted nothing".to_owned()),
         Err(error) => Err(error.to_string()),
     };

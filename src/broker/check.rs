@@ -20,6 +20,9 @@ use crate::timestamp::Timestamp;
 /// How long a rehearsal may take, waiting for its turn and minting included; and the life of the identity that makes it.
 const REHEARSAL: Duration = Duration::from_secs(8);
 
+/// How long one waits for its turn, of that.
+const TURN: Duration = Duration::from_secs(4);
+
 /// How many rehearsals run and wait: they use up nothing else that would bound them.
 const REHEARSALS: Bounds = Bounds { running: 16, running_per_peer: 4, queue: 64, queue_per_peer: 16 };
 
@@ -30,7 +33,7 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// If the store failed, the certificate is not authentic, or as much is running as may.
     pub async fn check(&self, presented: Presented, peer: Peer) -> Result<Checked, Refused> {
-        let authentic = self.authenticate(&presented, self.reading().now);
+        let authentic = self.authenticate(&presented, self.trusted(), self.reading().now);
         let authentic = authentic.map_err(|denial| Refused::denied(denial, None))?;
         let _room = self.room()?;
         let usage = self.usage(&authentic, &peer).await;
@@ -110,7 +113,8 @@ impl<S: Store> Broker<S> {
             let Entry::First(_only) = self.rehearsing.of_mutation.enter(terms.mutation_id()) else {
                 return Err("the same call is being tried already: try again in a moment".to_owned());
             };
-            let turn = self.rehearsing.turns.take(agent).await;
+            let turn = tokio::time::timeout(TURN, self.rehearsing.turns.take(agent)).await;
+            let turn = turn.map_err(|_| "other dry runs took too long: try again in a moment")?;
             let _turn = turn.map_err(|no_room| format!("dry runs that wait: {no_room}; try again in a moment"))?;
             let identity = self.rehearser(terms, form).await;
             let identity = identity.map_err(|detail| format!("no identity to rehearse by: {detail}"))?;

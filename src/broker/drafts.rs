@@ -1,6 +1,6 @@
 //! What a broker records, made from what it knows.
 
-use super::{Authentic, Broker, Decided, Presented, Refused};
+use super::{Authentic, Broker, Decided, Presented, Refused, Trusted};
 use crate::contract::Json;
 use crate::decision::{Decision, Facts, Peer, Terms};
 use crate::execution::{Grade, Outcome};
@@ -60,13 +60,14 @@ impl<S: Store> Broker<S> {
         self.parts.targets.get(call.target_name()).map(|target| target.driver.grade(call))
     }
 
-    /// Records a refusal before the certificate was known to be good, with the exact reason; `at` is the time by which it
-    /// was refused. The answer is the number of the record.
+    /// Records a refusal before the certificate was known to be good, with the exact reason; `trusted` and `at` are what it was
+    /// refused by. The answer is the number of the record.
     pub(super) async fn record_refusal(
         &self,
         presented: &Presented,
         peer: &Peer,
         denial: &Denial,
+        trusted: &Trusted,
         at: Timestamp,
     ) -> Result<u64, Refused> {
         let draft = record::refusal(&RefusalParts {
@@ -75,7 +76,7 @@ impl<S: Store> Broker<S> {
             denial,
             certificate: Some(&presented.certificate),
             chain: &presented.chain,
-            trust: Some(self.parts.trusted.borrow().artefact.clone()),
+            trust: Some(trusted.artefact.clone()),
             request: Some(presented.request.digest()),
             trace: presented.trace.as_deref(),
         })?;

@@ -289,10 +289,11 @@ impl<S: Store> Broker<S> {
     /// If nothing was done; a refusal by decision is recorded before it is answered.
     pub async fn execute(self: &Arc<Self>, presented: Presented, peer: Peer) -> Result<Answer, Refused> {
         let at = self.reading().now;
-        let authentic = match self.authenticate(&presented, at) {
+        let trusted = self.trusted();
+        let authentic = match self.authenticate(&presented, Arc::clone(&trusted), at) {
             Ok(authentic) => authentic,
             Err(denial) => {
-                let record = self.record_refusal(&presented, &peer, &denial, at).await?;
+                let record = self.record_refusal(&presented, &peer, &denial, &trusted, at).await?;
                 return Err(Refused::denied(denial, record));
             }
         };
@@ -373,9 +374,13 @@ impl<S: Store> Broker<S> {
         self.fence.restore(statement);
     }
 
-    /// First to third verdict, at this time.
-    fn authenticate(&self, presented: &Presented, at: Timestamp) -> Result<Authentic, Denial> {
-        let trusted = Arc::clone(&self.parts.trusted.borrow());
+    /// What is trusted now.
+    fn trusted(&self) -> Arc<Trusted> {
+        Arc::clone(&self.parts.trusted.borrow())
+    }
+
+    /// First to third verdict, by this trust, at this time.
+    fn authenticate(&self, presented: &Presented, trusted: Arc<Trusted>, at: Timestamp) -> Result<Authentic, Denial> {
         let verified = self.phase_at_once(Phase::Verify, || self.verify(presented, &trusted, at))?;
         Ok(Authentic { certified: Certified::from(&verified), verified, chain: presented.chain.clone(), trusted, at })
     }
@@ -429,12 +434,13 @@ impl<S: Store> Broker<S> {
             (facts, tried) = self.phase(Phase::Facts, gathering).await;
             // The record says that the certificate was verified at the time of its facts, by what is trusted; so it has to
             // be. Gathering them can take seconds.
-            let anew = !Arc::ptr_eq(&authentic.trusted, &self.parts.trusted.borrow());
-            if anew || facts.observed.now.seconds() != authentic.at.seconds() {
-                authentic = match self.authenticate(&presented, facts.observed.now) {
+            let (trusted, now) = (self.trusted(), facts.observed.now);
+            let anew = !Arc::ptr_eq(&authentic.trusted, &trusted);
+            if anew || now.seconds() != authentic.at.seconds() {
+                authentic = match self.authenticate(&presented, Arc::clone(&trusted), now) {
                     Ok(authentic) => authentic,
                     Err(denial) => {
-                        let record = self.record_refusal(&presented, &peer, &denial, facts.observed.now).await?;
+                        let record = self.record_refusal(&presented, &peer, &denial, &trusted, now).await?;
                         return Err(Refused::denied(denial, record));
                     }
                 };

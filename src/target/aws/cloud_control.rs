@@ -3,9 +3,11 @@
 //! | status | says |
 //! |---|---|
 //! | `SUCCESS` | it was done |
-//! | `FAILED`, and the code says that the handler had done nothing | it was not done |
-//! | `FAILED` otherwise, `CANCEL_COMPLETE` | it ended, and nobody knows how far it came: nothing is rolled back |
+//! | `FAILED`, `CANCEL_COMPLETE` | it ended, and nobody knows how far it came: nothing is rolled back |
 //! | `PENDING`, `IN_PROGRESS`, `CANCEL_IN_PROGRESS` | it goes on |
+//!
+//! No code of a failure says that nothing was done, `AlreadyExists` neither: a handler that is invoked again after an answer
+//! was lost says it of what it made itself.
 
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use serde_json::Value;
 
 use super::request::Operation;
 use crate::contract::Json;
-use crate::execution::{Evidence, Performed, Rejection};
+use crate::execution::{Evidence, Performed};
 use crate::timestamp::Timestamp;
 
 /// The most characters of a message and of an identifier that are kept.
@@ -35,8 +37,6 @@ pub(super) enum Stage {
     Going,
     /// It was done.
     Done,
-    /// It was refused, before anything was done.
-    Refused(Rejection),
     /// It ended, and nobody knows how far it came.
     Ended,
 }
@@ -89,8 +89,7 @@ impl Progress {
         let stage = match status {
             "PENDING" | "IN_PROGRESS" | "CANCEL_IN_PROGRESS" => Stage::Going,
             "SUCCESS" => Stage::Done,
-            "FAILED" => code.and_then(|code| refusal(asked, code)).map_or(Stage::Ended, Stage::Refused),
-            "CANCEL_COMPLETE" => Stage::Ended,
+            "FAILED" | "CANCEL_COMPLETE" => Stage::Ended,
             _ => return Err("it has a status that there is not".to_owned()),
         };
         let mut said = format!("`{}`", asked.type_name);
@@ -115,7 +114,6 @@ impl Progress {
         let detail = format!("{said} (request token {token}; {binding})");
         match stage {
             Stage::Done => Performed::Succeeded { version: None, detail: format!("AWS did it: {detail}") },
-            Stage::Refused(reason) => Performed::Rejected { reason, detail, observed: None },
             Stage::Ended => Performed::Begun { handle: token, detail },
             Stage::Going => {
                 let unread = unread.map(|unread| format!("; not read any more: {unread}")).unwrap_or_default();
@@ -130,24 +128,12 @@ impl Progress {
         match self.stage {
             Stage::Going => None,
             Stage::Done => Some(Evidence::Applied { version: None, detail }),
-            Stage::Refused(_) => Some(Evidence::NotApplied { detail }),
             Stage::Ended => Some(Evidence::Indeterminate {
                 look_at: format!(
                     "the resource itself: AWS ended the operation, and says not how far it came ({detail})"
                 ),
             }),
         }
-    }
-}
-
-/// Why it was refused, where AWS's documentation of handlers says by this code that nothing was done: the resource existed
-/// "before the execution of this handler", and a property can only be set when a resource is created, which is checked
-/// before the handler. Every other code (`AccessDenied`, `Throttling`, `NotFound`, ...) may be that of one call of several.
-fn refusal(asked: &Asked, code: &str) -> Option<Rejection> {
-    match (asked.operation, code) {
-        ("CREATE", "AlreadyExists") => Some(Rejection::Precondition),
-        ("UPDATE", "NotUpdatable") => Some(Rejection::Invalid),
-        _ => None,
     }
 }
 
@@ -184,9 +170,9 @@ mod tests {
         Progress::read(&json!({"ProgressEvent": event}), &asked(operation)).unwrap().stage
     }
 
-    /// Whatever code there is, by AWS's model: only two of them say that nothing was done.
+    /// Whatever code there is, by AWS's model: none of them says that nothing was done.
     #[test]
-    fn i6_an_operation_that_failed_is_only_refused_where_nothing_was_done() {
+    fn i6_an_operation_that_failed_is_not_known_to_have_done_nothing() {
         const CODES: [&str; 16] = [
             "NotUpdatable",
             "InvalidRequest",
@@ -207,12 +193,7 @@ mod tests {
         ];
         for operation in ["CREATE", "UPDATE", "DELETE"] {
             for code in CODES.into_iter().map(Some).chain([None, Some("Another")]) {
-                let expected = match (operation, code) {
-                    ("CREATE", Some("AlreadyExists")) => Stage::Refused(Rejection::Precondition),
-                    ("UPDATE", Some("NotUpdatable")) => Stage::Refused(Rejection::Invalid),
-                    _ => Stage::Ended,
-                };
-                assert_eq!(stage(operation, "FAILED", code), expected, "{operation} {code:?}");
+                assert_eq!(stage(operation, "FAILED", code), Stage::Ended, "{operation} {code:?}");
             }
             assert_eq!(stage(operation, "SUCCESS", None), Stage::Done);
             assert_eq!(stage(operation, "CANCEL_COMPLETE", None), Stage::Ended);

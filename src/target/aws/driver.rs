@@ -190,8 +190,14 @@ impl Aws {
             Answer::Accepted { output, .. } => {
                 Ok(mark.seen(&output).map(|detail| Evidence::Applied { version: None, detail }))
             }
-            // Without leave to look, and where there is nothing, it is as if AWS showed none.
-            Answer::Refused(Refusal { kind: RefusalKind::Denied | RefusalKind::NotFound, .. }) => Ok(None),
+            // Without leave to look, and where there is nothing, it is as if AWS showed none. A session that has run out is
+            // something else.
+            Answer::Refused(Refusal { kind: RefusalKind::NotFound | RefusalKind::Invalid, .. }) => Ok(None),
+            Answer::Refused(Refusal { kind: RefusalKind::Denied, code, .. })
+                if code.starts_with("AccessDenied") || code == "UnauthorizedOperation" =>
+            {
+                Ok(None)
+            }
             Answer::Refused(Refusal { code, message, .. }) => Err(Failure(format!("{code}: {message}"))),
             Answer::Failed { detail } | Answer::NotCredible { detail } => Err(Failure(detail)),
         }

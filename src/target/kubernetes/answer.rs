@@ -11,7 +11,6 @@ use super::urn::Operation;
 use crate::contract::{Baseline, Call, CallBody, Json, Pointer, Version};
 use crate::decision::Terms;
 use crate::execution::{Performed, Rejection};
-use crate::telemetry::{Shown, log};
 
 /// The most characters of a message that are kept.
 const MAX_MESSAGE: usize = 1000;
@@ -267,15 +266,14 @@ fn success(terms: &Terms, plan: &Plan, answer: &Answer) -> Result<Performed, Str
     };
     let detail = match rewritten(terms.call(), plan, &object) {
         _ if lost => format!("{done}; but the object does not carry the mutation id: something took it away"),
-        Some(place) => {
-            let mutation = terms.mutation_id();
-            log!(Rewritten, %mutation, place = %Shown(&place), "something rewrote what was certified");
-            format!("{done}; but not as certified: something rewrote it, at `{place}`")
-        }
+        Some(place) => format!("{done}{REWROTE}`{place}`"),
         None => done.to_owned(),
     };
     Ok(succeeded(object.version(), &detail))
 }
+
+/// What is said of an object that something rewrote, before the place.
+pub(super) const REWROTE: &str = "; but not as certified: something rewrote it, at ";
 
 /// Where the object that was stored is not as the certified body says.
 fn rewritten(call: &Call, plan: &Plan, object: &Object) -> Option<String> {

@@ -36,7 +36,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use self::answer::{Meaning, drift, meaning};
+use self::answer::{Meaning, REWROTE, drift, meaning};
 use self::connection::{Pool, Sent};
 use self::endpoint::Endpoint;
 use self::exchange::{Credential, Exchanger};
@@ -216,6 +216,12 @@ impl Kubernetes {
                     Meaning::Settled(performed) => performed,
                     Meaning::Refused { reason, detail } => self.compared(terms, plan, reason, detail).await,
                 };
+                if let Performed::Succeeded { detail, .. } = &performed
+                    && let Some((_, place)) = detail.split_once(REWROTE)
+                {
+                    let mutation = terms.mutation_id();
+                    log!(Rewritten, %mutation, place = %Shown(place), "something rewrote what was certified");
+                }
                 with_binding(performed, performing.exchanger.binding())
             }
             Sent::Denied(denial) => Performed::Aborted { denial },

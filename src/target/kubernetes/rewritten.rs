@@ -5,76 +5,99 @@
 //! what is empty, and writes quantities and times in a form of its own: none of that counts. What counts is a place
 //! where the body has a value and the object has another one of its kind, or none.
 
+use std::borrow::Cow;
+use std::cell::Cell;
+
 use serde_json::{Map, Value};
 
 use crate::contract::Verb;
 
-/// The most pairs of elements of two lists that are held against each other; longer lists are not.
-const MAX_PAIRS: usize = 10_000;
+/// The most values that are held against each other; what is more is not compared. Whoever asks waits for it.
+const MAX_COMPARISONS: usize = 100_000;
+
+/// The most characters of a place.
+const MAX_PLACE: usize = 300;
 
 /// How a body is to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Form {
+#[derive(Debug, Clone, Copy)]
+struct Form<'a> {
     /// Whether `null` says that there is nothing (a merge patch).
     null_removes: bool,
     /// Whether what looks like a quantity or a time is compared (labels and annotations are plain text).
     exact: bool,
+    /// How many values may still be held against each other.
+    left: &'a Cell<usize>,
 }
+
+/// A place, its last part first.
+type Place<'v> = Vec<Cow<'v, str>>;
 
 /// The first place at which `object`, as the API server stored it, is not as `body` says under this verb; a JSON Pointer.
 /// `subresource` is whether the call is about a subresource, which has no status of its own to be left out.
 pub(super) fn place(verb: &Verb, body: &Value, object: &Value, subresource: bool) -> Option<String> {
-    match (verb, body) {
-        (Verb::JsonPatch, Value::Array(operations)) => patched(operations, object),
+    let left = Cell::new(MAX_COMPARISONS);
+    let form = Form { null_removes: *verb == Verb::MergePatch, exact: false, left: &left };
+    let (prefix, place) = match (verb, body) {
+        (Verb::JsonPatch, Value::Array(operations)) => patched(operations, object, form)?,
         (_, Value::Object(body)) => {
-            let form = Form { null_removes: *verb == Verb::MergePatch, exact: false };
             let ours = |name: &&String| match name.as_str() {
                 "apiVersion" | "kind" | "stringData" => false,
                 "status" => subresource,
                 _ => true,
             };
-            body.keys().filter(ours).find_map(|name| {
-                let pointer = member("", name);
-                match (name.as_str(), body.get(name)?) {
+            let differs = body.keys().filter(ours).find_map(|name| {
+                let inside = match (name.as_str(), body.get(name)?) {
                     ("metadata", Value::Object(metadata)) => metadata_differs(metadata, object, form),
-                    (_, certified) => differs(certified, object.get(name), form, &pointer),
-                }
-            })
+                    (_, certified) => differs(certified, object.get(name), form),
+                };
+                within(Cow::Borrowed(name), inside)
+            });
+            (String::new(), differs?)
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    let parts = place.iter().rev().flat_map(|part| ["/".into(), part.replace('~', "~0").replace('/', "~1")]);
+    Some([prefix].into_iter().chain(parts).flat_map(|part| part.chars().collect::<Vec<_>>()).take(MAX_PLACE).collect())
+}
+
+fn within<'v>(name: Cow<'v, str>, place: Option<Place<'v>>) -> Option<Place<'v>> {
+    let mut place = place?;
+    place.push(name);
+    Some(place)
 }
 
 /// Of metadata, what nobody but its writers has a part in.
-fn metadata_differs(metadata: &Map<String, Value>, object: &Value, form: Form) -> Option<String> {
+fn metadata_differs<'v>(metadata: &'v Map<String, Value>, object: &Value, form: Form<'_>) -> Option<Place<'v>> {
     ["labels", "annotations"].into_iter().find_map(|name| {
-        let pointer = format!("/metadata/{name}");
-        let form = Form { exact: true, ..form };
-        metadata.get(name).and_then(|certified| differs(certified, object.pointer(&pointer), form, &pointer))
+        let (certified, found) = (metadata.get(name)?, object.get("metadata").and_then(|metadata| metadata.get(name)));
+        within(Cow::Borrowed(name), differs(certified, found, Form { exact: true, ..form }))
     })
 }
 
 /// What each `add` and `replace` says that no later operation touches.
-fn patched(operations: &[Value], object: &Value) -> Option<String> {
-    let text = |operation: &Value, name: &str| operation.get(name).and_then(Value::as_str).map(str::to_owned);
-    let touches = |operation: &Value, pointer: &str| {
-        ["path", "from"].iter().filter_map(|name| text(operation, name)).any(|other| overlap(&other, pointer))
+fn patched<'v>(operations: &'v [Value], object: &Value, form: Form<'_>) -> Option<(String, Place<'v>)> {
+    let text = |operation: &'v Value, name: &str| operation.get(name).and_then(Value::as_str);
+    let touches = |operation: &'v Value, pointer: &str| {
+        form.left.set(form.left.get().saturating_sub(1));
+        ["path", "from"].iter().filter_map(|name| text(operation, name)).any(|other| overlap(other, pointer))
     };
     operations.iter().enumerate().find_map(|(at, operation)| {
         let (pointer, value) = (text(operation, "path")?, operation.get("value")?);
-        let sets = matches!(operation.get("op").and_then(Value::as_str), Some("add" | "replace"));
+        let sets = matches!(text(operation, "op"), Some("add" | "replace"));
         // The place of an element moves with those before it.
-        let moves =
-            pointer.split('/').any(|part| part == "-" || part.bytes().all(|b| b.is_ascii_digit()) && !part.is_empty());
-        let later = operations.iter().skip(at + 1).any(|operation| touches(operation, &pointer));
+        let is_index =
+            |part: &str| part == "-" || (!part.is_empty() && part.bytes().all(|octet| octet.is_ascii_digit()));
         let compared = pointer
             .strip_prefix("/metadata/")
             .is_none_or(|rest| ["labels/", "annotations/"].iter().any(|prefix| rest.starts_with(prefix)));
-        if !sets || moves || later || !compared {
+        if !sets || !compared || pointer.split('/').any(is_index) || form.left.get() == 0 {
             return None;
         }
-        let form = Form { null_removes: false, exact: pointer.starts_with("/metadata/") };
-        differs(value, object.pointer(&pointer), form, &pointer)
+        if operations.iter().skip(at + 1).any(|operation| touches(operation, pointer)) {
+            return None;
+        }
+        let form = Form { exact: pointer.starts_with("/metadata/"), ..form };
+        Some((pointer.to_owned(), differs(value, object.pointer(pointer), form)?))
     })
 }
 
@@ -85,12 +108,10 @@ fn overlap(one: &str, other: &str) -> bool {
     leads(one, other) || leads(other, one)
 }
 
-fn member(pointer: &str, name: &str) -> String {
-    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
-}
-
-fn differs(certified: &Value, found: Option<&Value>, form: Form, pointer: &str) -> Option<String> {
-    let here = |differs: bool| differs.then(|| pointer.to_owned());
+/// Where `found` has something else than `certified`, if it has; nothing once as much was compared as may be.
+fn differs<'v>(certified: &'v Value, found: Option<&Value>, form: Form<'_>) -> Option<Place<'v>> {
+    let here = |differs: bool| differs.then(Place::new);
+    form.left.set(form.left.get().checked_sub(1)?);
     let Some(found) = found.filter(|found| !found.is_null()) else { return here(!is_empty(certified)) };
     match (certified, found) {
         (Value::Null, found) => here(form.null_removes && !is_empty(found)),
@@ -99,32 +120,27 @@ fn differs(certified: &Value, found: Option<&Value>, form: Form, pointer: &str) 
         (Value::Object(certified), Value::Object(found)) => certified
             .iter()
             .filter(|(name, _)| !name.starts_with('$'))
-            .find_map(|(name, value)| differs(value, found.get(name), form, &member(pointer, name))),
+            .find_map(|(name, value)| within(Cow::Borrowed(name), differs(value, found.get(name), form))),
         (Value::Array(certified), Value::Array(found)) => {
-            if certified.len().saturating_mul(found.len()) > MAX_PAIRS {
-                return None;
-            }
-            let lost = certified.iter().position(|value| !found.iter().any(|found| holds(value, found, form)))?;
+            let holds = |value, found| differs(value, Some(found), form).is_none();
+            let lost = certified.iter().find(|value| !found.iter().any(|found| holds(value, found)))?;
             // The element that was to be it, if one can be told, says where.
-            let name = certified.get(lost)?.get("name");
+            let name = lost.get("name");
             let same = name.and_then(|name| found.iter().position(|found| found.get("name") == Some(name)));
-            let inside = same
-                .and_then(|at| differs(certified.get(lost)?, found.get(at), form, &member(pointer, &at.to_string())));
-            inside.or_else(|| here(true))
+            let inside = same.and_then(|at| within(at.to_string().into(), differs(lost, found.get(at), form)));
+            inside.or_else(|| here(form.left.get() > 0))
         }
         (Value::Number(certified), Value::Number(found)) => here(certified.as_f64() != found.as_f64()),
         (Value::String(certified), Value::String(found)) => {
-            here(certified != found && (form.exact || !(is_measure(certified) && is_measure(found))))
+            // An empty text asks for a default.
+            let alike = !form.exact && (certified.is_empty() || (is_measure(certified) && is_measure(found)));
+            here(certified != found && !alike)
         }
         (Value::Bool(certified), Value::Bool(found)) => here(certified != found),
         // A quantity can be written as a number.
         (Value::Number(_), Value::String(text)) | (Value::String(text), Value::Number(_)) => here(!is_measure(text)),
         _ => here(true),
     }
-}
-
-fn holds(certified: &Value, found: &Value, form: Form) -> bool {
-    differs(certified, Some(found), form, "").is_none()
 }
 
 /// What an API server leaves out.
@@ -207,8 +223,21 @@ mod tests {
         ] {
             assert_eq!(place(&verb, &body, &object, false).as_deref(), expected, "{verb}: {body}");
         }
+        let asks = json!({"spec": {"cpu": ""}, "metadata": {"labels": {"team": ""}}});
+        assert_eq!(place(&Verb::Update, &asks, &object, false).as_deref(), Some("/metadata/labels/team"));
         let status = json!({"status": {"replicas": 2}});
         assert_eq!(place(&Verb::MergePatch, &status, &object, true).as_deref(), Some("/status/replicas"));
+    }
+
+    /// Lists in lists that differ in their last leaf are not compared for minutes, and nothing is said of them.
+    #[test]
+    fn what_would_take_long_is_not_compared() {
+        let nested = |leaf: u32| (0..4).fold(json!([leaf]), |inner, _| Value::Array(vec![inner; 30]));
+        let (body, object) = (json!({"spec": nested(1)}), json!({"spec": nested(2)}));
+        assert_eq!(place(&Verb::Update, &body, &object, false), None);
+        let long = "x".repeat(2 * MAX_PLACE);
+        let found = place(&Verb::Update, &json!({ "spec": { long: 1 } }), &json!({ "spec": {} }), false).unwrap();
+        assert_eq!(found.len(), MAX_PLACE);
     }
 
     fn json_value() -> impl Strategy<Value = Value> {
