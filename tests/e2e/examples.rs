@@ -55,7 +55,7 @@ async fn a_deployer_scales_within_bounds_and_rolls_out() {
 async fn a_deployer_scales_until_a_date() {
     let world = World::new(&Options { examples: true, ..Options::default() }).await;
     let text = std::fs::read_to_string(example("scale.yaml")).unwrap();
-    let until = seb::clock::now().unwrap().saturating_add(std::time::Duration::from_secs(20));
+    let until = seb::clock::now().unwrap().saturating_add(std::time::Duration::from_secs(30));
     let until = seb::timestamp::Timestamp::from_seconds(until.seconds()).unwrap();
     let dated = text.replace("for: 3d", &format!("until: {until}"));
     assert_ne!(dated, text);

@@ -55,7 +55,6 @@ async fn i6_a_token_by_a_key_that_is_not_published_yet_is_refused_and_changes_no
     let new = world.spire.jwt_authority("prepare", None).await;
     world.spire.jwt_authority("activate", Some(&new)).await;
     let (status, answer) = world.execute("deployer", &certificate, &[]).await;
-    println!("{answer}");
     assert_eq!((status, &answer["state"]), (1, &json!("rejected")), "{answer}");
     assert!(answer["detail"].as_str().unwrap().contains("401"), "{answer}");
     assert_eq!(world.object(CHECKOUT).await["spec"]["replicas"], 5, "nothing was done");
