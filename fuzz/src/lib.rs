@@ -49,14 +49,12 @@ pub mod target {
             assert!(is_token(&progress.token));
             let status = output["ProgressEvent"]["OperationStatus"].as_str().unwrap();
             assert_eq!(progress.stage == Stage::Done, status == "SUCCESS");
-            assert!(status == "FAILED" || !matches!(progress.stage, Stage::Refused(_)));
+            assert_eq!(progress.stage == Stage::Ended, matches!(status, "FAILED" | "CANCEL_COMPLETE"));
             assert!(progress.pause(Timestamp::END, Duration::from_secs(1)) == Duration::from_secs(1));
             let applied = matches!(progress.evidence(Timestamp::END), Some(Evidence::Applied { .. }));
             assert_eq!(applied, progress.stage == Stage::Done);
             match progress.performed("", None) {
-                Performed::Succeeded { detail, .. }
-                | Performed::Begun { detail, .. }
-                | Performed::Rejected { detail, .. } => {
+                Performed::Succeeded { detail, .. } | Performed::Begun { detail, .. } => {
                     assert!(detail.len() < 8192 && !detail.contains(char::is_control));
                 }
                 other => panic!("{other:?}"),
