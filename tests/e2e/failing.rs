@@ -316,6 +316,10 @@ async fn rotation_of_the_trust_domain_fails_no_execution() {
     let old = spire.active_authority().await;
     let new = spire.prepare_authority().await;
     authorities("the next authority", 2).await;
+    // An agent with its identity in files must know the next authority before anybody is who it is by that.
+    spire.mint_folder("agent/deployer", "12h", &world.folder.join("deployer-both")).await;
+    *load.identity.write().await = "deployer-both";
+    load.more("executions by an agent that knows both").await;
     spire.activate_authority(&new).await;
     let before = updates();
     // What is kept in files is issued anew, and the authority reads its own again without a restart.
