@@ -289,14 +289,7 @@ impl<S: Store> Broker<S> {
     /// If nothing was done; a refusal by decision is recorded before it is answered.
     pub async fn execute(self: &Arc<Self>, presented: Presented, peer: Peer) -> Result<Answer, Refused> {
         let at = self.reading().now;
-        let trusted = self.trusted();
-        let authentic = match self.authenticate(&presented, Arc::clone(&trusted), at) {
-            Ok(authentic) => authentic,
-            Err(denial) => {
-                let record = self.record_refusal(&presented, &peer, &denial, &trusted, at).await?;
-                return Err(Refused::denied(denial, record));
-            }
-        };
+        let authentic = self.authenticated(&presented, &peer, self.trusted(), at).await?;
         let use_key = UseKey::from(presented.request.idempotency_key.clone());
         let request = presented.request.digest();
         let key = (authentic.certified.parts().digest, use_key, request, peer.id.clone(), peer.key);
@@ -385,6 +378,23 @@ impl<S: Store> Broker<S> {
         Ok(Authentic { certified: Certified::from(&verified), verified, chain: presented.chain.clone(), trusted, at })
     }
 
+    /// The same of an execution: a refusal is recorded.
+    async fn authenticated(
+        &self,
+        presented: &Presented,
+        peer: &Peer,
+        trusted: Arc<Trusted>,
+        at: Timestamp,
+    ) -> Result<Authentic, Refused> {
+        match self.authenticate(presented, Arc::clone(&trusted), at) {
+            Ok(authentic) => Ok(authentic),
+            Err(denial) => {
+                let record = self.record_refusal(presented, peer, &denial, &trusted, at).await?;
+                Err(Refused::denied(denial, record))
+            }
+        }
+    }
+
     fn verify(
         &self,
         presented: &Presented,
@@ -437,13 +447,7 @@ impl<S: Store> Broker<S> {
             let (trusted, now) = (self.trusted(), facts.observed.now);
             let anew = !Arc::ptr_eq(&authentic.trusted, &trusted);
             if anew || now.seconds() != authentic.at.seconds() {
-                authentic = match self.authenticate(&presented, Arc::clone(&trusted), now) {
-                    Ok(authentic) => authentic,
-                    Err(denial) => {
-                        let record = self.record_refusal(&presented, &peer, &denial, &trusted, now).await?;
-                        return Err(Refused::denied(denial, record));
-                    }
-                };
+                authentic = self.authenticated(&presented, &peer, trusted, now).await?;
             }
             if anew {
                 usage = self.usage(&authentic, &peer).await;

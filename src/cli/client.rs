@@ -16,7 +16,7 @@ use super::certificate::spiffe_id;
 use super::{BAD, Exit, Format, Table};
 use crate::config::kind::HostPort;
 use crate::identity::folder;
-use crate::telemetry::TraceParent;
+use crate::telemetry::{TraceParent, causes};
 use crate::tls::{Connector, H2, client_config};
 
 /// How long a connection may take.
@@ -166,13 +166,10 @@ pub(super) fn failed(status: &Status, format: Format, out: &mut impl Write) -> a
 fn explain(status: &Status, reason: &str) -> String {
     let mut text = status.message().to_owned();
     if reason.is_empty() {
-        let mut source = std::error::Error::source(status);
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !text.contains(&cause_text) {
-                text = format!("{text}: {cause_text}");
+        for cause in causes(status).skip(1).map(ToString::to_string) {
+            if !text.contains(&cause) {
+                text = format!("{text}: {cause}");
             }
-            source = cause.source();
         }
     }
     text

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock;
+use crate::telemetry::causes;
 use crate::timestamp::Timestamp;
 
 /// Something outside did not do what it should; in words.
@@ -11,9 +12,8 @@ pub(super) struct Failure(pub(super) String);
 
 impl Failure {
     /// The error and its causes.
-    pub(super) fn of(error: &dyn std::error::Error) -> Self {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        Self(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+    pub(super) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self(causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": "))
     }
 }
 

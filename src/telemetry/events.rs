@@ -252,6 +252,11 @@ fn is_plain(character: char) -> bool {
         && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// An error, and what it comes from.
+pub(crate) fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
 /// An error and its causes, as [`Shown`].
 #[derive(Debug, Clone, Copy)]
 pub struct Causes<'e>(pub &'e (dyn Error + 'static));
@@ -266,12 +271,9 @@ struct Chain<'e>(&'e (dyn Error + 'static));
 
 impl Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
+        causes(self.0).enumerate().try_for_each(|(place, error)| {
+            let colon = if place == 0 { "" } else { ": " };
+            write!(f, "{colon}{error}")
+        })
     }
 }

@@ -28,6 +28,7 @@ use tracing_subscriber::{Layer, filter::Targets};
 
 use crate::config::server::{LogConfig, LogFormat, LogLevel, TelemetryConfig};
 
+pub(crate) use events::causes;
 pub(crate) use events::log;
 pub use events::{Causes, Event, Shown};
 pub use export::ExportError;

@@ -26,6 +26,7 @@ pub use self::mint::MintIssuer;
 use super::{Identities, MintError, Serial};
 use crate::config::kind::HostPort;
 use crate::proto::spire::api::server::svid::v1::svid_client::SvidClient;
+use crate::telemetry::{Causes, causes};
 use crate::tls::{self, Connector, H2};
 
 /// The longest that connecting may take.
@@ -69,7 +70,7 @@ impl Connection {
         }
         let broken = |error: &(dyn std::error::Error + 'static)| MintError::Server {
             code: Code::Internal,
-            detail: crate::telemetry::Causes(error).to_string(),
+            detail: Causes(error).to_string(),
         };
         let config = tls::client_config(&self.identities, [self.server.id.clone()], &[H2]);
         let config = config.map_err(|error| broken(&error))?;
@@ -122,11 +123,6 @@ fn refused(status: Status) -> MintError {
 fn nothing_was_sent(status: &Status) -> bool {
     causes(status)
         .any(|error| error.is::<tonic::ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled))
-}
-
-fn causes(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    let first: &(dyn std::error::Error + 'static) = status;
-    std::iter::successors(Some(first), |error| error.source())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::request::Operation;
+use super::request::answer::line;
 use crate::contract::Json;
 use crate::execution::{Evidence, Performed};
 use crate::timestamp::Timestamp;
@@ -94,11 +95,11 @@ impl Progress {
         };
         let mut said = format!("`{}`", asked.type_name);
         if let Some(identifier) = text("Identifier") {
-            said += &format!(" `{}`", line(identifier));
+            said += &format!(" `{}`", line(identifier, MAX_TEXT));
         }
         said += &format!(", {} {status}", asked.operation);
         for part in [code, text("StatusMessage")].into_iter().flatten() {
-            said += &format!(": {}", line(part));
+            said += &format!(": {}", line(part, MAX_TEXT));
         }
         Ok(Self { token: token.to_owned(), stage, after: event.get("RetryAfter").and_then(time), said })
     }
@@ -143,10 +144,6 @@ fn time(value: &Value) -> Option<Timestamp> {
     let millis = (0.0..=9.0e15).contains(&millis).then_some(millis)?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was looked at")]
     Timestamp::from_millis(millis as u64).ok()
-}
-
-fn line(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(MAX_TEXT).collect()
 }
 
 #[cfg(test)]

@@ -181,6 +181,8 @@ fn without_values(text: &str) -> String {
 pub(super) enum Meaning {
     /// This, and there is nothing more to learn.
     Settled(Performed),
+    /// This, but something rewrote what was certified, at this place of the object.
+    Rewritten { performed: Performed, place: String },
     /// It was refused, maybe because the object is not as certified: to be compared with it.
     Refused { reason: Rejection, detail: String },
 }
@@ -190,7 +192,7 @@ pub(super) fn meaning(terms: &Terms, plan: &Plan, answer: &Answer) -> Meaning {
     let unknown = |detail: String| Meaning::Settled(Performed::Unknown { detail });
     if answer.status.is_success() {
         return match success(terms, plan, answer) {
-            Ok(performed) => Meaning::Settled(performed),
+            Ok(meaning) => meaning,
             Err(why) => unknown(format!("an answer with status {} that cannot be: {why}", answer.status)),
         };
     }
@@ -227,9 +229,10 @@ pub(super) fn would_make(plan: &Plan, answer: &Answer) -> bool {
 }
 
 /// What the answer to a mutation that was performed says, if it can be the answer to this one.
-fn success(terms: &Terms, plan: &Plan, answer: &Answer) -> Result<Performed, String> {
+fn success(terms: &Terms, plan: &Plan, answer: &Answer) -> Result<Meaning, String> {
     let expected = terms.call().baseline().identity();
-    let succeeded = |version, detail: &str| Performed::Succeeded { version, detail: detail.to_owned() };
+    let succeeded =
+        |version, detail: &str| Meaning::Settled(Performed::Succeeded { version, detail: detail.to_owned() });
     if let Some(status) = Status::read(answer) {
         let uid = status.details.as_ref().map_or("", |details| details.uid.as_str());
         if status.status != "Success" || !(uid.is_empty() || expected.is_none_or(|expected| expected == uid)) {
@@ -264,16 +267,18 @@ fn success(terms: &Terms, plan: &Plan, answer: &Answer) -> Result<Performed, Str
         (Operation::Create, _) | (_, StatusCode::CREATED) => "created",
         _ => "written",
     };
-    let detail = match rewritten(terms.call(), plan, &object) {
-        _ if lost => format!("{done}; but the object does not carry the mutation id: something took it away"),
-        Some(place) => format!("{done}{REWROTE}`{place}`"),
-        None => done.to_owned(),
-    };
-    Ok(succeeded(object.version(), &detail))
+    if lost {
+        let detail = format!("{done}; but the object does not carry the mutation id: something took it away");
+        return Ok(succeeded(object.version(), &detail));
+    }
+    Ok(match rewritten(terms.call(), plan, &object) {
+        Some(place) => {
+            let detail = format!("{done}; but not as certified: something rewrote it, at `{place}`");
+            Meaning::Rewritten { performed: Performed::Succeeded { version: object.version(), detail }, place }
+        }
+        None => succeeded(object.version(), done),
+    })
 }
-
-/// What is said of an object that something rewrote, before the place.
-pub(super) const REWROTE: &str = "; but not as certified: something rewrote it, at ";
 
 /// Where the object that was stored is not as the certified body says.
 fn rewritten(call: &Call, plan: &Plan, object: &Object) -> Option<String> {

@@ -113,8 +113,8 @@ pub(super) struct Exchanger {
 /// The credential of one mutation.
 pub(super) struct Credential {
     pub(super) bearer: HeaderValue,
-    /// The Secret that ends it, the bearer that may delete that, and what both are for.
-    secret: Option<(KubernetesResource, HeaderValue, MutationId)>,
+    /// The Secret that ends it, which has the mutation's id as its name, and the bearer that may delete that.
+    secret: Option<(KubernetesResource, HeaderValue)>,
 }
 
 impl Exchanger {
@@ -196,10 +196,10 @@ impl Exchanger {
 impl Credential {
     /// Ends what the credential was bound to. What cannot be ended runs out by itself.
     pub(super) async fn end(self, pool: &Pool, deadline: Instant) {
-        let Some((secret, bearer, mutation)) = self.secret else { return };
+        let Some((secret, bearer)) = self.secret else { return };
         let path = super::plan::object_path(&secret);
         let deletion = wire(Method::DELETE, &path, None);
-        let ended = match request(pool.endpoint(), deletion, &bearer, &mutation) {
+        let ended = match request(pool.endpoint(), deletion, &bearer, &secret.name) {
             Ok(request) => pool.send(request, None, deadline).await,
             Err(failure) => Sent::NotWritten(failure),
         };
@@ -246,10 +246,9 @@ impl TokenRequest<'_> {
         let secret = self.service_account.secret(self.mutation);
         let uid = self.bind_to(&secret).await?;
         match self.token(Some((&secret.name, &uid))).await {
-            Ok(bearer) => Ok(Credential { bearer, secret: Some((secret, self.requester, self.mutation.clone())) }),
+            Ok(bearer) => Ok(Credential { bearer, secret: Some((secret, self.requester)) }),
             Err(failure) => {
-                let bearer = self.requester.clone();
-                let unused = Credential { bearer, secret: Some((secret, self.requester, self.mutation.clone())) };
+                let unused = Credential { bearer: self.requester.clone(), secret: Some((secret, self.requester)) };
                 unused.end(self.pool, self.deadline).await;
                 Err(failure)
             }
@@ -291,7 +290,7 @@ impl TokenRequest<'_> {
 
     async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         let posted = wire(Method::POST, path, Some(body));
-        let request = request(self.pool.endpoint(), posted, &self.requester, self.mutation)?;
+        let request = request(self.pool.endpoint(), posted, &self.requester, self.mutation.as_str())?;
         let context = |Failure(why): Failure| Failure(format!("no token of the executor: {why}"));
         match self.pool.send(request, None, self.deadline).await {
             Sent::Answered(answer) => created(&answer).map_err(context),

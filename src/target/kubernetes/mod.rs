@@ -36,7 +36,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use self::answer::{Meaning, REWROTE, drift, meaning};
+use self::answer::{Meaning, drift, meaning};
 use self::connection::{Pool, Sent};
 use self::endpoint::Endpoint;
 use self::exchange::{Credential, Exchanger};
@@ -44,7 +44,7 @@ use self::plan::{Needs, Plan, Seen, Unfit, Wire};
 use self::reader::{Reader, TokenFile};
 use crate::clock;
 use crate::contract::{Baseline, Call, KubernetesResource, Pointer, Resource, TargetKind};
-use crate::decision::{LiveState, MutationId, PermittedCall, Terms};
+use crate::decision::{LiveState, PermittedCall, Terms};
 use crate::identity::{ExecutionIdentity, Form};
 use crate::target::failure::{Failure, left, now};
 use crate::target::{Evidence, Fence, Grade, Performed, Rehearsed, Rejection, Target};
@@ -206,7 +206,8 @@ impl Kubernetes {
             Err(Unfit::Call(detail)) => return Performed::NotStarted { detail },
             Err(Unfit::Drift(observed)) => return drifted(observed),
         };
-        let request = match request(performing.pool.endpoint(), wire, &credential.bearer, terms.mutation_id()) {
+        let request = match request(performing.pool.endpoint(), wire, &credential.bearer, terms.mutation_id().as_str())
+        {
             Ok(request) => request,
             Err(Failure(detail)) => return Performed::NotStarted { detail },
         };
@@ -214,14 +215,13 @@ impl Kubernetes {
             Sent::Answered(answer) => {
                 let performed = match meaning(terms, plan, &answer) {
                     Meaning::Settled(performed) => performed,
+                    Meaning::Rewritten { performed, place } => {
+                        let (mutation, place) = (terms.mutation_id(), Shown(place));
+                        log!(Rewritten, %mutation, %place, "something rewrote what was certified");
+                        performed
+                    }
                     Meaning::Refused { reason, detail } => self.compared(terms, plan, reason, detail).await,
                 };
-                if let Performed::Succeeded { detail, .. } = &performed
-                    && let Some((_, place)) = detail.split_once(REWROTE)
-                {
-                    let mutation = terms.mutation_id();
-                    log!(Rewritten, %mutation, place = %Shown(place), "something rewrote what was certified");
-                }
                 with_binding(performed, performing.exchanger.binding())
             }
             Sent::Denied(denial) => Performed::Aborted { denial },
@@ -336,12 +336,12 @@ fn bearer(token: &str) -> Result<HeaderValue, Failure> {
     Ok(value)
 }
 
-/// A request for a mutation; the audit log of the API server has the mutation's id in its `userAgent`, whatever the call.
+/// A request for the mutation of this id; the audit log of the API server has it in its `userAgent`, whatever the call.
 fn request(
     endpoint: &Endpoint,
     wire: Wire,
     bearer: &HeaderValue,
-    mutation: &MutationId,
+    mutation: &str,
 ) -> Result<Request<Full<Bytes>>, Failure> {
     let request = Request::builder()
         .method(wire.method)

@@ -61,7 +61,7 @@ impl Kubernetes {
             Err(Unfit::Drift(observed)) => return Ok(refused(format!("the target has {observed}"))),
             Err(Unfit::Call(detail)) => return Err(detail),
         };
-        let request = request(performing.pool.endpoint(), wire, &bearer, terms.mutation_id()).map_err(text)?;
+        let request = request(performing.pool.endpoint(), wire, &bearer, terms.mutation_id().as_str()).map_err(text)?;
         let answer = match performing.pool.send(request, None, end).await {
             Sent::Answered(answer) => answer,
             Sent::NotWritten(failure) | Sent::Lost(failure) => return Err(text(failure)),
@@ -74,7 +74,7 @@ impl Kubernetes {
             return Ok(Rehearsed::Accepted);
         }
         let performed = match meaning(terms, &plan, &answer) {
-            Meaning::Settled(performed) => performed,
+            Meaning::Settled(performed) | Meaning::Rewritten { performed, .. } => performed,
             Meaning::Refused { reason, detail } => self.compared(terms, &plan, reason, detail).await,
         };
         Ok(match performed {

@@ -4,6 +4,9 @@
 //! certified body; the answer shows what was stored. An API server itself adds defaults and elements of lists, leaves out
 //! what is empty, and writes quantities and times in a form of its own: none of that counts. What counts is a place
 //! where the body has a value and the object has another one of its kind, or none.
+//!
+//! So it can miss a place, and must not name one that nobody rewrote: two texts that both begin like a number count as the
+//! same, and after a bound nothing more is compared, because the record of the outcome waits for it.
 
 use std::borrow::Cow;
 use std::cell::Cell;

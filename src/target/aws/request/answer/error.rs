@@ -9,7 +9,7 @@ use super::output::document;
 use super::{RefusalKind, identifier};
 
 /// The most characters of a message that are kept.
-const MAX_MESSAGE: usize = 1000;
+pub(super) const MAX_MESSAGE: usize = 1000;
 
 /// What an error says.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ fn json(headers: &HeaderMap, body: &[u8]) -> Result<Said, &'static str> {
     let code = typed.rsplit('#').next().unwrap_or_default();
     Ok(Said {
         code: self::code(code).ok_or(NONE)?,
-        message: line(text(["message", "Message"]).unwrap_or_default()),
+        message: line(text(["message", "Message"]).unwrap_or_default(), MAX_MESSAGE),
         request_id: None,
     })
 }
@@ -70,7 +70,7 @@ fn xml(body: &[u8]) -> Result<Said, &'static str> {
     let inside = |node, name| child(node, name).and_then(|node: Node<'_, '_>| node.text());
     let request_id = ["RequestId", "RequestID"].into_iter().find_map(|name| inside(root, name)).and_then(identifier);
     let code = inside(error, "Code").and_then(self::code).ok_or(NONE)?;
-    Ok(Said { code, message: line(inside(error, "Message").unwrap_or_default()), request_id })
+    Ok(Said { code, message: line(inside(error, "Message").unwrap_or_default(), MAX_MESSAGE), request_id })
 }
 
 fn child<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'input>> {
@@ -82,9 +82,9 @@ fn code(text: &str) -> Option<String> {
     ((1..=128).contains(&text.len()) && text.bytes().all(plain)).then(|| text.to_owned())
 }
 
-/// One line of bounded length.
-pub(super) fn line(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(MAX_MESSAGE).collect()
+/// One line of at most so many characters.
+pub(in crate::target::aws) fn line(text: &str, most: usize) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(most).collect()
 }
 
 /// Codes of refusals, where neither the code's form nor the status tells which kind it is.

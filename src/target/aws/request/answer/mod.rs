@@ -9,6 +9,7 @@ use http::HeaderMap;
 use serde_json::Value;
 
 use self::error::Said;
+pub(in crate::target::aws) use self::error::line;
 use super::Operation;
 use super::model::Protocol;
 use crate::execution::{Performed, Rejection};
@@ -161,7 +162,8 @@ impl RefusalKind {
 
 fn not_credible(status: u16, why: &str) -> Answer {
     // What a parser says of octets may hold some of them.
-    Answer::NotCredible { detail: format!("an answer with status {status} that cannot be: {}", error::line(why)) }
+    let why = line(why, error::MAX_MESSAGE);
+    Answer::NotCredible { detail: format!("an answer with status {status} that cannot be: {why}") }
 }
 
 fn failed(status: u16, said: &Said) -> Answer {
