@@ -25,6 +25,7 @@ testbeds := $(filter-out $(terraforms),$(sort $(basename $(notdir $(mounting:/ma
 integrations := $(filter-out $(crosschecks) $(testbeds) $(terraforms),$(tests))
 
 # A test called `child_...` is a process that another test starts, and one called `measure_...` only measures.
+test_programs := scripts/test-programs 2 $(CARGO_FLAGS)
 
 # Quick ones first.
 STAGES := lint unit integration terraform checkov terraform-provider $(if $(crosschecks),crosscheck) testbed fuzz
@@ -59,8 +60,7 @@ test-unit: ## Unit tests and the examples of the API docs
 .PHONY: test-integration
 test-integration: ## tests/*.rs: through the public API and the binaries
 	@scripts/stage integration "tests/*.rs, through the public API and the binaries" \
-		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast $(addprefix --test ,$(integrations)) \
-			-- --skip child_ --skip measure_
+		$(test_programs) $(addprefix --test ,$(integrations)) -- --skip child_ --skip measure_
 
 .PHONY: test-crosscheck
 test-crosscheck: ## The vectors and requests to AWS, judged by other implementations (Java, Python)
@@ -73,8 +73,7 @@ test-crosscheck: ## The vectors and requests to AWS, judged by other implementat
 .PHONY: test-testbed
 test-testbed: ## On real SPIRE and Kubernetes servers, fresh for each test; skipped where `make testbed` did not run
 	@scripts/stage --needs-testbed testbed "on real SPIRE and Kubernetes servers" \
-		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast $(addprefix --test ,$(testbeds)) \
-			-- --skip child_ --skip measure_
+		$(test_programs) $(addprefix --test ,$(testbeds)) -- --skip child_ --skip measure_
 
 .PHONY: test-terraform
 test-terraform: ## The Terraform modules: inputs, and policies against attacks (needs Terraform)
@@ -85,11 +84,12 @@ test-terraform: ## The Terraform modules: inputs, and policies against attacks (
 test-checkov: ## What a linter says of the Terraform modules; findings are answered in place
 	@scripts/stage --needs checkov checkov "what a linter says of the Terraform modules" scripts/checkov
 
+# The provider waits more than it computes: all of its tests at once.
 .PHONY: test-terraform-provider
 test-terraform-provider: ## The same with the AWS provider, and applied to an emulator; skipped until both are built
 	@scripts/stage --needs-command terraform $(if $(SEB_TERRAFORM_MIRROR),,--needs-built terraform-provider-aws) \
 		--needs-built fakecloud terraform-provider "the Terraform modules, with the AWS provider, applied to an emulator" \
-		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast --test terraform_provider
+		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast --test terraform_provider -- --test-threads 4
 
 .PHONY: test-fuzz
 test-fuzz: ## Every fuzz target for TEST_FUZZ_SECONDS (5)
