@@ -88,7 +88,8 @@ test-checkov: ## What a linter says of the Terraform modules; findings are answe
 .PHONY: test-terraform-provider
 test-terraform-provider: ## The same with the AWS provider, and applied to an emulator; skipped until both are built
 	@scripts/stage --needs-command terraform $(if $(SEB_TERRAFORM_MIRROR),,--needs-built terraform-provider-aws) \
-		--needs-built fakecloud terraform-provider "the Terraform modules, with the AWS provider, applied to an emulator" \
+		--needs-built fakecloud --reads "terraform tests/terraform_provider tests/support/testbed Cargo.toml Cargo.lock" \
+		terraform-provider "the Terraform modules, with the AWS provider, applied to an emulator" \
 		cargo test $(CARGO_FLAGS) --quiet --no-fail-fast --test terraform_provider -- --test-threads 4
 
 .PHONY: test-fuzz
