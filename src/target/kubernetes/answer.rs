@@ -260,7 +260,9 @@ fn success(terms: &Terms, plan: &Plan, answer: &Answer) -> Result<Meaning, Strin
         return Err(format!("it is about the object `{}`", object.uid().unwrap_or_default()));
     }
     let mutation = Some(terms.mutation_id().as_str());
-    let lost = plan.annotation().is_some_and(|annotation| object.mutation(annotation) != mutation);
+    // With the status of some kinds the annotation is kept, with that of others, custom resources among them, it is not.
+    let kept = plan.resource.subresource.is_none();
+    let lost = plan.annotation().is_some_and(|annotation| kept && object.mutation(annotation) != mutation);
     let done = match (plan.operation, answer.status) {
         (Operation::Delete, _) if object.is_deleted() => "deletion begun: finalizers or a grace period hold the object",
         (Operation::Delete, _) => "deleted",

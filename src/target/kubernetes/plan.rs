@@ -1,7 +1,8 @@
 //! From a certified call to the one request that performs it. Plain functions, without I/O.
 //!
 //! What is added to the certified body, and nothing else is: the mutation id as one annotation, and the baseline, in
-//! whatever form the API server itself holds against the object in the step that writes it.
+//! whatever form the API server itself holds against the object in the step that writes it. Applying has an annotation of its
+//! own ([`APPLY_ANNOTATION`]).
 
 use std::collections::BTreeMap;
 
@@ -17,8 +18,9 @@ use crate::reason::Denial;
 /// The annotation that holds the id of the mutation that last wrote an object.
 pub const ANNOTATION: &str = "seb.dev/mutation";
 
-/// The same for server-side apply. An annotation belongs to whoever wrote it last, applying counts as another writer than
-/// every other way, and so the two would be in each other's way under one name.
+/// The same for server-side apply. To field management a writer is its name and its way: `seb` that applies is another one than
+/// `seb` that patches, an annotation belongs to whoever wrote it, and to apply another value over it is a conflict, which
+/// only `force` ends, and that for all that was certified.
 pub const APPLY_ANNOTATION: &str = "seb.dev/applied";
 
 /// What only the broker writes.
