@@ -52,7 +52,7 @@ use crate::target::{Evidence, Fence, Grade, Performed, Rehearsed, Rejection, Tar
 use crate::telemetry::{Shown, log};
 
 pub use self::endpoint::CertificateFiles;
-pub use self::exchange::{Audience, Exchange, InvalidText, Requester, ServiceAccount};
+pub use self::exchange::{Audience, Calls, Exchange, Executor, InvalidText, Requester, ServiceAccount};
 pub use self::plan::{ANNOTATION, APPLY_ANNOTATION, FIELD_MANAGER};
 pub use self::urn::{Operation, call_urn, dry_run_urn};
 
@@ -162,7 +162,7 @@ impl Kubernetes {
         let begun = clock::instant();
         let (seen, credential) = tokio::join!(
             self.needed(&plan, terms.call().baseline()),
-            performing.exchanger.credential(&performing.pool, terms.mutation_id(), identity, begun + left),
+            performing.exchanger.credential(&performing.pool, terms, identity, begun + left),
         );
         let credential = match credential {
             Ok(credential) => credential,
@@ -281,7 +281,7 @@ impl Target for Kubernetes {
 
     fn form(&self, call: &Call) -> Form {
         let urn = Plan::of(call).ok().map(|plan| plan.urn());
-        self.performing.as_ref().map_or(Form::X509, |performing| performing.exchanger.form(urn))
+        self.performing.as_ref().map_or(Form::X509, |performing| performing.exchanger.form(call, urn))
     }
 
     fn read<'a>(&'a self, resource: &'a Resource, fields: &'a BTreeSet<Pointer>) -> BoxFuture<'a, LiveState> {
