@@ -135,8 +135,8 @@ pub enum Performed {
         reason: Rejection,
         /// What the target said, for the record.
         detail: String,
-        /// What the target saw instead of the baseline, where it told.
-        observed: Option<String>,
+        /// How the object differs from what was certified, where that is why: what a decision would have denied for.
+        drift: Option<Denial>,
     },
     /// Nothing of the request was sent: the target could not be reached, or one side refused the other's identity.
     NotStarted {
@@ -261,12 +261,13 @@ impl From<Performed> for Outcome {
     fn from(performed: Performed) -> Self {
         match performed {
             Performed::Succeeded { version, detail } => Self { version, ..Self::new(State::Succeeded, detail) },
-            Performed::Rejected { reason, detail, observed } => {
-                let detail = match observed {
-                    Some(observed) => format!("{}: {detail}; the target has {observed}", reason.as_str()),
+            Performed::Rejected { reason, detail, drift } => {
+                let detail = match &drift {
+                    Some(drift) => format!("{}: {detail}; {drift}", reason.as_str()),
                     None => format!("{}: {detail}", reason.as_str()),
                 };
-                Self { rejection: Some(reason), ..Self::new(State::Rejected, detail) }
+                let (rejection, reason) = (Some(reason), drift.map(|drift| drift.reason));
+                Self { rejection, reason, ..Self::new(State::Rejected, detail) }
             }
             Performed::NotStarted { detail } => Self::new(State::NotStarted, detail),
             Performed::Aborted { denial } => {

@@ -312,7 +312,7 @@ mod tests {
         }
         let inside = |event: &Value| {
             let admitted = event.pointer("/annotations/seb-calls~1admitted-by").and_then(Value::as_str);
-            admitted.is_some_and(|text| text.starts_with("executor system:serviceaccount:seb-system:seb-executor"))
+            admitted.is_some_and(|text| text.starts_with("executor system:serviceaccount:seb-system:seb-executor-shop"))
         };
         world.audited("an executor's call", inside).await;
     }
@@ -335,7 +335,7 @@ mod tests {
         let taken = |event: &Value| {
             let admitted = event.pointer("/annotations/seb-calls~1admitted-by").and_then(Value::as_str);
             event["verb"] == "delete"
-                && admitted.is_some_and(|text| text == "executor system:serviceaccount:seb-system:seb-executor")
+                && admitted.is_some_and(|text| text == "executor system:serviceaccount:seb-system:seb-executor-shop")
         };
         world.audited("an executor's call", taken).await;
     }

@@ -91,7 +91,11 @@ mod tests {
         world.production.drift("checkout", &json!({ "replicas": 7 })).await;
         let answer = broker.clients.execute(&world.ask(&certificate, 20)).await.unwrap();
         assert_eq!(answer.state(), State::Rejected, "{answer:?}");
-        assert!(answer.detail.starts_with("precondition"), "{answer:?}");
+        assert_eq!((answer.reason.as_str(), answer.rejection.as_str()), ("drift_field", "precondition"), "{answer:?}");
+        assert!(answer.detail.ends_with("drift_field: `/replicas`: certified is 3, found was 7"), "{answer:?}");
+        // The record says the same, and is read like any other.
+        let again = broker.clients.execute(&world.ask(&certificate, 20)).await.unwrap();
+        assert_eq!((again.repeated, &again.reason, &again.detail), (true, &answer.reason, &answer.detail));
         assert_eq!(world.production.live("checkout").await["object"]["replicas"], 7);
         assert!(world.production.applied().is_empty());
     }

@@ -2,12 +2,13 @@
 
 use spiffe::SpiffeId;
 
-use super::kind::{self, HostPort, Id, OneOf, PathTo};
+use super::kind::{self, HostPort, Id, ListOf, OneOf, PathTo};
 use super::{Table, aws};
-use crate::contract::{TargetKind, TargetName};
+use crate::ceiling::Pattern;
+use crate::contract::{TargetKind, TargetName, Verb};
 use crate::target::aws::settings::{Account, ExchangeSettings};
 use crate::target::kubernetes::{
-    Audience, CertificateFiles, Exchange, ReaderIdentity, Requester, ServiceAccount, Settings,
+    Audience, Calls, CertificateFiles, Exchange, Executor, ReaderIdentity, Requester, ServiceAccount, Settings,
 };
 
 /// A target: what it is called, where it is, and how it is recognized and read.
@@ -47,6 +48,12 @@ pub enum Mutating {
 /// The kinds that there are drivers of.
 const KINDS: OneOf<TargetKind> =
     OneOf(&[("sandbox", TargetKind::Sandbox), ("kubernetes", TargetKind::Kubernetes), ("aws", TargetKind::Aws)]);
+
+/// The most executors of a target, and the most verbs of one.
+const MAX_EXECUTORS: usize = 256;
+
+/// The most patterns of an executor.
+const MAX_PATTERNS: usize = 1024;
 
 /// Where a pod finds the token of its service account.
 const OWN_TOKEN: &str = "\"/var/run/secrets/kubernetes.io/serviceaccount/token\"";
@@ -174,14 +181,15 @@ fn read_exchange(table: &mut Table<'_>, known: Option<&KnownTarget>) -> Option<O
     let audience = || kind::text::<Audience>("1 to 1024 visible ASCII characters");
     let meaning = "The first audience of execution identities: the one in the API server's `AuthenticationConfiguration`. Required for `jwt-svid` and `projected-token`; not used for `service-account`.";
     let first = table.optional("audience", audience(), meaning);
-    let meaning =
-        "The service account that mutations are made by. Required for `projected-token` and `service-account`.";
-    let account = kind::text::<ServiceAccount>("a service account, such as `seb-system/executor`");
-    let executor = table.optional("executor", account, meaning);
+    let meaning = "The service account that mutations are made by. `projected-token` and `service-account` need this one or `executors`.";
+    let executor = table.optional("executor", account(), meaning);
+    let meaning = "Several service accounts that mutations are made by, each call by the first that is for it; a call that none is for is not started.";
+    let executors = table.tables("executors", MAX_EXECUTORS, meaning, read_executor);
     let meaning = "The audience of the executor's tokens; left out, the API server's own. For `projected-token` and `service-account`.";
     let executor_audience = table.optional("executor_audience", audience(), meaning);
     let (way, first, executor, executor_audience) = (way?, first?, executor?, executor_audience?);
-    let keys = ["exchange", "audience", "executor", "executor_audience"];
+    let executors = executors?;
+    let keys = ["exchange", "audience", "executor", "executor_audience", "executors"];
     let known = match known {
         None => return Some(None),
         Some(known) if known.api.kind() != TargetKind::Kubernetes => {
@@ -191,7 +199,7 @@ fn read_exchange(table: &mut Table<'_>, known: Option<&KnownTarget>) -> Option<O
     };
     let way = needed(table, TargetKind::Kubernetes, "exchange", way)?;
     if way == Way::JwtSvid
-        && let Some(name) = ["executor", "executor_audience"].into_iter().find(|name| table.has(name))
+        && let Some(name) = ["executor", "executor_audience", "executors"].into_iter().find(|name| table.has(name))
     {
         return table.refuse(name, "`jwt-svid` has none: leave it out", None);
     }
@@ -207,8 +215,30 @@ fn read_exchange(table: &mut Table<'_>, known: Option<&KnownTarget>) -> Option<O
             return table.refuse("exchange", "`service-account` needs a `token_file`, not a certificate", None);
         }
     };
-    let Some(service_account) = executor else { return lacks("executor") };
-    Some(Some(Exchange::ProjectedToken { service_account, audience: executor_audience, requester }))
+    let executors = match executor {
+        None if executors.is_empty() => return lacks("executor"),
+        None => executors,
+        Some(service_account) if executors.is_empty() => vec![Executor { service_account, calls: None }],
+        Some(_) => {
+            return table.refuse("executor", "is for every call, and so are no `executors`: leave one out", None);
+        }
+    };
+    Some(Some(Exchange::ProjectedToken { executors, audience: executor_audience, requester }))
+}
+
+fn account() -> kind::Text<ServiceAccount> {
+    kind::text("a service account, such as `seb-system/executor`")
+}
+
+fn read_executor(table: &mut Table<'_>) -> Option<Executor> {
+    let service_account = table.required("service_account", account(), "The service account.");
+    let verbs = ListOf(kind::text::<Verb>("a verb of contracts, such as `merge-patch`"), MAX_EXECUTORS);
+    let verbs = table.required("verbs", verbs, "The verbs of the calls that it is for.");
+    let resources = kind::text::<Pattern>("a pattern, such as `apps/v1/namespaces/shop/deployments/*`");
+    let meaning = "The resources of the calls that it is for: patterns as in the ceilings.";
+    let resources = table.required("resources", ListOf(resources, MAX_PATTERNS), meaning);
+    let calls = Some(Calls { verbs: verbs?, resources: resources? });
+    Some(Executor { service_account: service_account?, calls })
 }
 
 /// What a target of this kind must have.

@@ -384,7 +384,8 @@ fn kubernetes(keys: &str) -> Result<BrokerConfig, InvalidConfig> {
 #[test]
 fn each_exchange_has_its_keys() {
     use super::target::Mutating;
-    use crate::target::kubernetes::{Exchange, Requester};
+    use crate::contract::Verb;
+    use crate::target::kubernetes::{Calls, Exchange, Executor, Requester};
 
     let common = "kind = \"kubernetes\"\nca = \"ca.pem\"\n";
     let jwt = "exchange = \"jwt-svid\"\naudience = \"cluster\"\n";
@@ -406,6 +407,15 @@ fn each_exchange_has_its_keys() {
     let certificate = "certificate_file = \"c\"\nkey_file = \"k\"\n";
     assert!(kubernetes(&format!("{common}{jwt}{certificate}")).is_ok());
 
+    let several =
+        "[[targets.executors]]\nservice_account = \"seb/shop\"\nverbs = [\"delete\"]\nresources = [\"apps/v1/**\"]\n";
+    let Exchange::ProjectedToken { executors, .. } = exchange(&format!("exchange = \"service-account\"\n{several}"))
+    else {
+        panic!("no executors")
+    };
+    let calls = Calls { verbs: vec![Verb::Delete], resources: vec!["apps/v1/**".parse().unwrap()] };
+    assert_eq!(executors, [Executor { service_account: "seb/shop".parse().unwrap(), calls: Some(calls) }]);
+
     for (keys, problem) in [
         (format!("kind = \"kubernetes\"\n{jwt}"), "ca`: is missing; a target of kind `kubernetes` needs it"),
         (
@@ -416,6 +426,12 @@ fn each_exchange_has_its_keys() {
         (format!("{common}{jwt}executor = \"a/b\"\n"), "executor`: `jwt-svid` has none"),
         (format!("{common}exchange = \"jwt-svid\"\n"), "audience`: is missing; this exchange needs it"),
         (format!("{common}exchange = \"service-account\"\n"), "executor`: is missing; this exchange needs it"),
+        (format!("{common}{jwt}{several}"), "executors`: `jwt-svid` has none"),
+        (format!("{common}{own}{several}"), "executor`: is for every call"),
+        (
+            format!("{common}exchange = \"service-account\"\n[[targets.executors]]\nservice_account = \"a/b\"\n"),
+            "executors[0].verbs`: is missing",
+        ),
         (format!("{common}{own}{certificate}"), "exchange`: `service-account` needs a `token_file`"),
         (format!("{common}{jwt}token_file = \"t\"\n{certificate}"), "token_file`: is not used"),
         (format!("{common}{jwt}key_file = \"k\"\n"), "key_file`: `certificate_file` and `key_file` come together"),

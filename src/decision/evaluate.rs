@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::certified::Certified;
+use super::drift::{Found, differences};
 use super::facts::{BoundaryStatus, DryRun, Facts, LiveState, RateCount};
 use super::permit::{MutationId, Permit, Terms};
 use super::{Decision, Denials};
 use crate::ceiling::{BoundaryMode, Rate};
-use crate::contract::{Baseline, Call, Contract, Step};
+use crate::contract::{Call, Contract, Step};
 use crate::digest::Digest;
 use crate::reason::{Denial, Reason};
 use crate::timestamp::Timestamp;
@@ -292,7 +293,7 @@ fn plan(facts: &Facts, contract: &Contract, dry_run: Option<&DryRun>, denials: &
 
 fn drift(facts: &Facts, step: &Step, denials: &mut Vec<Denial>) {
     let mut deny = |reason, detail: String| denials.push(Denial::new(reason, detail));
-    let (present, observed_at) = match &facts.observed.live {
+    let (found, observed_at) = match &facts.observed.live {
         LiveState::Deferred => return,
         LiveState::Unknown => {
             deny(Reason::LiveStateUnknown, "the object could not be read".to_owned());
@@ -300,55 +301,13 @@ fn drift(facts: &Facts, step: &Step, denials: &mut Vec<Denial>) {
         }
         LiveState::Absent { observed_at } => (None, *observed_at),
         LiveState::Present { identity, version, fields, observed_at } => {
-            (Some((identity, version, fields)), *observed_at)
+            (Some(Found { identity, version, fields }), *observed_at)
         }
     };
     if let Some(age) = age(facts, "the object was read", observed_at) {
         deny(Reason::LiveStateStale, age);
     }
-    let (identity, version, fields) = match (step.baseline(), present) {
-        (Baseline::Absent, None) => return,
-        (Baseline::Absent, Some((identity, ..))) => {
-            deny(Reason::DriftPresence, format!("the object exists, as `{}`", start(identity)));
-            return;
-        }
-        (Baseline::Exact { identity, .. } | Baseline::Fields { identity, .. }, None) => {
-            deny(Reason::DriftPresence, format!("the object `{}` does not exist", start(identity)));
-            return;
-        }
-        (_, Some(present)) => present,
-    };
-    if let Baseline::Exact { identity: certified, .. } | Baseline::Fields { identity: certified, .. } = step.baseline()
-        && certified != identity
-    {
-        let detail = format!("certified is `{}`, found was `{}`", start(certified), start(identity));
-        deny(Reason::DriftIdentity, detail);
-    }
-    match step.baseline() {
-        Baseline::Absent => {}
-        Baseline::Exact { version: certified, .. } => {
-            if certified != version {
-                let detail =
-                    format!("certified is `{}`, found was `{}`", start(certified.as_str()), start(version.as_str()));
-                deny(Reason::DriftVersion, detail);
-            }
-        }
-        Baseline::Fields { fields: certified, .. } => {
-            for (pointer, certified) in certified {
-                match fields.get(pointer) {
-                    None => deny(Reason::LiveStateUnknown, format!("`{pointer}` was not read")),
-                    Some(None) => deny(Reason::DriftField, format!("`{pointer}` is gone")),
-                    Some(Some(found)) if found != certified => {
-                        let (certified, found) = (certified.to_canonical(), found.to_canonical());
-                        let detail =
-                            format!("`{pointer}`: certified is {}, found was {}", start(&certified), start(&found));
-                        deny(Reason::DriftField, detail);
-                    }
-                    Some(Some(_)) => {}
-                }
-            }
-        }
-    }
+    denials.extend(differences(step.baseline(), found));
 }
 
 /// What a dry run says against the call.
@@ -370,9 +329,4 @@ fn age(facts: &Facts, what: &str, observed_at: Timestamp) -> Option<String> {
         Some(age) => Some(format!("{what} {age} ms ago; at most {max} is allowed")),
         None => Some(format!("{what} at {observed_at}, which is after {now}")),
     }
-}
-
-/// The beginning of a text, as much as a detail quotes.
-fn start(text: &str) -> String {
-    text.chars().take(60).collect()
 }

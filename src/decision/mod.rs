@@ -11,12 +11,14 @@
 //! `docs/decision.md` is the account for readers outside the code.
 
 mod certified;
+mod drift;
 mod evaluate;
 mod facts;
 mod permit;
 mod recorded;
 
 pub use certified::{Certified, CertifiedParts};
+pub use drift::{Found, drift};
 pub use evaluate::{authorization, evaluate, to_try};
 pub use facts::{
     Boundary, BoundaryStatus, DryRun, EpochKnowledge, Facts, IdempotencyKey, InvalidIdempotencyKey, LiveState,

@@ -12,7 +12,11 @@ fn performed() -> [Performed; 6] {
     let detail = || "told".to_owned();
     [
         Performed::Succeeded { version: None, detail: detail() },
-        Performed::Rejected { reason: Rejection::Precondition, detail: detail(), observed: Some("4".to_owned()) },
+        Performed::Rejected {
+            reason: Rejection::Precondition,
+            detail: detail(),
+            drift: Some(Denial::new(Reason::DriftVersion, "certified is `3`, found was `4`")),
+        },
         Performed::NotStarted { detail: detail() },
         Performed::Aborted { denial: Denial::new(Reason::RevokedHolder, "told") },
         Performed::Unknown { detail: detail() },
@@ -116,7 +120,8 @@ fn i6_outcomes_say_what_was_performed() {
         assert!(State::Running.may_become(state));
     }
     let outcome = Outcome::from(performed()[1].clone());
-    assert_eq!(outcome.detail, "precondition: told; the target has 4");
+    assert_eq!(outcome.detail, "precondition: told; drift_version: certified is `3`, found was `4`");
+    assert_eq!((outcome.rejection, outcome.reason), (Some(Rejection::Precondition), Some(Reason::DriftVersion)));
     let handles = performed().map(|performed| Outcome::from(performed).handle);
     assert_eq!(
         handles,

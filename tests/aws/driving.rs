@@ -66,7 +66,10 @@ async fn i1_a_call_is_made_once_inside_the_fence() {
 
         // The baseline is part of the call: another price, and nothing is written.
         let (_, performed) = means.perform(driver, &ask, &Gate::default()).await;
-        assert!(matches!(performed, Performed::Rejected { reason: Rejection::Precondition, .. }), "{performed:?}");
+        let Performed::Rejected { reason: Rejection::Precondition, drift: Some(drift), .. } = performed else {
+            panic!("{performed:?}")
+        };
+        assert_eq!(drift.to_string(), r#"drift_field: `/Item/price/N`: certified is "10", found was "12""#);
         assert_eq!(price(world).await.as_deref(), Some("12"));
     })
     .await;

@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::attacks::{lasting_token, token_request};
+use crate::attacks::{bound_request, ending, lasting_token, token_request};
 use crate::testbed::awaited;
 use crate::testbed::client::Client;
 use crate::world::{Answer, BINDINGS, World, annotates, asks, binding, config_map};
@@ -18,8 +18,8 @@ const POD: &str = "/api/v1/namespaces/seb-system/pods/seb-broker-0";
 pub async fn attempt(world: &World, name: &str) -> Answer {
     let masters = &world.masters;
     match name {
-        "account-token" => masters.post(&tokens_of("seb-executor"), &token_request(600)).await,
-        "account-secret" => world.installer().post(SECRETS, &lasting_token("seb-executor")).await,
+        "account-token" => masters.post(&tokens_of("seb-executor-shop"), &token_request(600)).await,
+        "account-secret" => world.installer().post(SECRETS, &lasting_token("seb-executor-shop")).await,
         "account-bound" => masters.post(SECRETS, &ending("try")).await,
         "account-broker" => masters.post(&tokens_of("seb-broker"), &token_request(600)).await,
         _ => as_broker(world, name).await,
@@ -29,18 +29,23 @@ pub async fn attempt(world: &World, name: &str) -> Answer {
 /// With the token that the node of the broker's Pod gets for it.
 async fn as_broker(world: &World, name: &str) -> Answer {
     let broker = broker(world).await;
-    let executors = tokens_of("seb-executor");
+    let executors = tokens_of("seb-executor-shop");
     match name {
         "account-direct" => annotates(&broker, SETTINGS).await,
         "account-widened" => widened(world, &broker).await,
         "account-unbound" => broker.post(&executors, &token_request(600)).await,
-        "account-of-a-pod" => broker.post(&executors, &bound(600, "Pod", &pod(world).await)).await,
+        "account-of-a-pod" => broker.post(&executors, &bound_request(600, "Pod", &pod(world).await)).await,
         "account-long" => {
             let secret = secret(&broker, "long").await;
-            broker.post(&executors, &bound(3600, "Secret", &secret)).await
+            broker.post(&executors, &bound_request(3600, "Secret", &secret)).await
         }
         "account-other" => broker.post(&tokens_of("default"), &token_request(600)).await,
         "account-theft" => asks(&broker, Method::GET, &format!("{SECRETS}/sab-authority")).await,
+        "account-data" => {
+            let mut secret = ending("data");
+            secret["data"] = json!({ "key": "c2VjcmV0" });
+            broker.post(SECRETS, &secret).await
+        }
         "account-deletion" => broker.delete(&format!("{SECRETS}/sab-authority")).await,
         "account-outside" => {
             let secret = secret(&broker, "outside").await;
@@ -93,7 +98,7 @@ async fn pod(world: &World) -> Value {
 
 async fn broker(world: &World) -> Client {
     let node = world.cluster.user("system:node:node", Some("system:nodes"));
-    let body = bound(3600, "Pod", &pod(world).await);
+    let body = bound_request(3600, "Pod", &pod(world).await);
     let token = awaited("the token of the broker's pod", async || {
         let (status, answer) = node.post(&tokens_of("seb-broker"), &body).await;
         answer["status"]["token"].as_str().map(str::to_owned).ok_or((status, answer.clone()))
@@ -102,35 +107,15 @@ async fn broker(world: &World) -> Client {
     world.cluster.anonymous().with_bearer(&token)
 }
 
-/// A Secret as the broker makes it, so that a token can end with it.
-fn ending(name: &str) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "seb.dev/execution",
-        "immutable": true,
-        "metadata": { "name": name },
-    })
-}
-
 async fn secret(broker: &Client, name: &str) -> Value {
     let (status, answer) = broker.post(SECRETS, &ending(name)).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     answer
 }
 
-/// A request for a token that ends with this object.
-fn bound(seconds: u32, kind: &str, to: &Value) -> Value {
-    let mut request = token_request(seconds);
-    let metadata = &to["metadata"];
-    request["spec"]["boundObjectRef"] =
-        json!({ "apiVersion": "v1", "kind": kind, "name": metadata["name"], "uid": metadata["uid"] });
-    request
-}
-
 /// A client with a token of the executor, made as the broker makes it.
 async fn token(world: &World, broker: &Client, secret: &Value) -> Client {
-    let (status, answer) = broker.post(&tokens_of("seb-executor"), &bound(600, "Secret", secret)).await;
+    let (status, answer) = broker.post(&tokens_of("seb-executor-shop"), &bound_request(600, "Secret", secret)).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     world.cluster.anonymous().with_bearer(answer["status"]["token"].as_str().unwrap())
 }

@@ -425,53 +425,148 @@ pub fn lasting_token(account: &str) -> Value {
     })
 }
 
-const EXECUTOR_TOKEN: &str = "/api/v1/namespaces/seb-system/serviceaccounts/seb-executor/token";
-const EXECUTOR_CALL: &str = "urn:seb:call:CREATE:/serviceaccounts/token:seb-system/seb-executor";
+const EXECUTOR_TOKEN: &str = "/api/v1/namespaces/seb-system/serviceaccounts/seb-executor-shop/token";
+const EXECUTOR_CALL: &str = "urn:seb:call:CREATE:/serviceaccounts/token:seb-system/seb-executor-shop";
+const SECRETS: &str = "/api/v1/namespaces/seb-system/secrets";
+const STOCK: &str = "/apis/apps/v1/namespaces/stock/deployments/checkout";
 
 async fn on_executors(world: &World, name: &str) -> Answer {
     let masters = &world.masters;
     match name {
         "executor-token" => masters.post(EXECUTOR_TOKEN, &token_request(600)).await,
-        "executor-long-token" => {
-            world.execution(EXECUTOR_CALL).await.client.post(EXECUTOR_TOKEN, &token_request(3600)).await
+        "executor-unbound" => {
+            world.execution(EXECUTOR_CALL).await.client.post(EXECUTOR_TOKEN, &token_request(600)).await
         }
+        "executor-bound" => {
+            let other = world.execution(EXECUTOR_CALL).await;
+            let secret = secret(&other).await;
+            let request = bound_request(600, "Secret", &secret);
+            world.execution(EXECUTOR_CALL).await.client.post(EXECUTOR_TOKEN, &request).await
+        }
+        "executor-long-token" => {
+            let execution = world.execution(EXECUTOR_CALL).await;
+            let request = bound_request(3600, "Secret", &secret(&execution).await);
+            execution.client.post(EXECUTOR_TOKEN, &request).await
+        }
+        name if name.starts_with("secret") => on_secrets(world, name).await,
         "executor-patch" => world.execution(EXECUTOR_CALL).await.marks(CHECKOUT).await,
         "executor-account" => {
             let path = "/api/v1/namespaces/seb-system/serviceaccounts/seb-broker/token";
             world.execution(EXECUTOR_CALL).await.client.post(path, &token_request(600)).await
         }
         "executor-secret" => {
-            world.installer().post("/api/v1/namespaces/seb-system/secrets", &lasting_token("seb-executor")).await
+            world.installer().post("/api/v1/namespaces/seb-system/secrets", &lasting_token("seb-executor-shop")).await
         }
-        "executor-outside" => annotates(&executor(world).await, &format!("{DEPLOYMENTS}/cart")).await,
+        "executor-outside" => annotates(&executor(world).await.0, &format!("{DEPLOYMENTS}/cart")).await,
+        "executor-other" => annotates(&executor(world).await.0, STOCK).await,
         "executor-widened" => widened(world).await,
-        "executor-inside" => annotates(&executor(world).await, CHECKOUT).await,
+        "executor-ended" => ended(world).await,
+        "executor-inside" => annotates(&executor(world).await.0, CHECKOUT).await,
         _ => panic!("nobody wrote `{name}`"),
     }
 }
 
-/// A client with a token of the executor, made as the broker makes it.
-async fn executor(world: &World) -> Client {
-    let (status, answer) = world.execution(EXECUTOR_CALL).await.client.post(EXECUTOR_TOKEN, &token_request(600)).await;
+/// A Secret as the broker makes it, so that a token can end with it.
+pub fn ending(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "seb.dev/execution",
+        "immutable": true,
+        "metadata": { "name": name },
+    })
+}
+
+/// A request for a token that ends with this object.
+pub fn bound_request(seconds: u32, kind: &str, to: &Value) -> Value {
+    let mut request = token_request(seconds);
+    let metadata = &to["metadata"];
+    request["spec"]["boundObjectRef"] =
+        json!({ "apiVersion": "v1", "kind": kind, "name": metadata["name"], "uid": metadata["uid"] });
+    request
+}
+
+/// What an execution identity may not do with Secrets.
+async fn on_secrets(world: &World, name: &str) -> Answer {
+    let call = if name == "secret-call" { PATCH } else { EXECUTOR_CALL };
+    let Execution { client, mutation } = world.execution(call).await;
+    let mut secret = ending(&mutation);
+    match name {
+        "secret-name" => client.post(SECRETS, &ending("another")).await,
+        "secret-data" => {
+            secret["data"] = json!({ "key": "c2VjcmV0" });
+            client.post(SECRETS, &secret).await
+        }
+        "secret-text" => {
+            secret["stringData"] = json!({ "key": "secret" });
+            client.post(SECRETS, &secret).await
+        }
+        "secret-type" => {
+            secret["type"] = json!("Opaque");
+            client.post(SECRETS, &secret).await
+        }
+        "secret-call" => client.post(SECRETS, &secret).await,
+        "secret-namespace" => client.post("/api/v1/namespaces/shop/secrets", &secret).await,
+        "secret-deletion" => {
+            let theirs = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "theirs" } });
+            let (status, answer) = world.installer().post(SECRETS, &theirs).await;
+            assert_eq!(status, StatusCode::CREATED, "{answer}");
+            client.delete(&format!("{SECRETS}/theirs")).await
+        }
+        "secret-theft" => asks(&client, Method::GET, SECRETS).await,
+        _ => panic!("nobody wrote `{name}`"),
+    }
+}
+
+/// The Secret of this mutation.
+async fn secret(execution: &Execution) -> Value {
+    let (status, answer) = execution.client.post(SECRETS, &ending(&execution.mutation)).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
-    world.cluster.anonymous().with_bearer(answer["status"]["token"].as_str().unwrap())
+    answer
+}
+
+/// A client with a token of the executor, made as the broker makes it, and whose token it is.
+async fn executor(world: &World) -> (Client, Execution) {
+    let execution = world.execution(EXECUTOR_CALL).await;
+    let request = bound_request(600, "Secret", &secret(&execution).await);
+    let (status, answer) = execution.client.post(EXECUTOR_TOKEN, &request).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    (world.cluster.anonymous().with_bearer(answer["status"]["token"].as_str().unwrap()), execution)
+}
+
+/// Uses a token until it is refused, after its Secret was deleted as the broker does at the end.
+async fn ended(world: &World) -> Answer {
+    let (client, Execution { client: identity, mutation }) = executor(world).await;
+    let (status, answer) = annotates(&client, CHECKOUT).await;
+    assert_eq!(status, StatusCode::OK, "while it lives: {answer}");
+    let (status, answer) = identity.delete(&format!("{SECRETS}/{mutation}")).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let begun = Instant::now();
+    let answer = awaited("the end of a token", async || {
+        let answer = annotates(&client, CHECKOUT).await;
+        if answer.0 == StatusCode::UNAUTHORIZED { Ok(answer) } else { Err(answer) }
+    })
+    .await;
+    println!("a token was refused {} ms after its Secret was deleted", begun.elapsed().as_millis());
+    assert!(begun.elapsed() < Duration::from_secs(10 + 5), "the API server's cache keeps it for 10 s at most");
+    answer
 }
 
 /// RBAC gives the executor more; the policy does not.
 async fn widened(world: &World) -> Answer {
     let installer = world.installer();
-    let mut grant = binding("widened", "cluster-admin", "ServiceAccount", "seb-executor");
+    let mut grant = binding("widened", "cluster-admin", "ServiceAccount", "seb-executor-shop");
     grant["subjects"][0]["namespace"] = json!("seb-system");
     grant["subjects"][0].as_object_mut().unwrap().remove("apiGroup");
     let (status, answer) = installer.post(BINDINGS, &grant).await;
     assert!([StatusCode::CREATED, StatusCode::CONFLICT].contains(&status), "{answer}");
-    let executor = executor(world).await;
+    let (executor, _) = executor(world).await;
     awaited("the wider role", async || {
         let answer = asks(&executor, Method::GET, "/api/v1/namespaces/kube-system/configmaps").await;
         if answer.0 == StatusCode::OK { Ok(()) } else { Err(answer) }
     })
     .await;
-    let answer = annotates(&executor, &format!("{DEPLOYMENTS}/cart")).await;
+    let answer = annotates(&executor, STOCK).await;
     drop(installer.delete(&format!("{BINDINGS}/widened")).await);
     answer
 }

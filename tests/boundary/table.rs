@@ -122,13 +122,25 @@ pub const ATTACKS: &[Row] = &[
 #[rustfmt::skip]
 pub const EXECUTORS: &[Row] = &[
     row("executor-token", By::Policy, "executor_token", "`system:masters` asks for a token of the executor's service account"),
-    row("executor-long-token", By::Policy, "executor_token", "an execution identity, certified for the token, asks for one that lives for an hour"),
-    row("executor-patch", By::Rbac, "forbidden", "an execution identity, certified for the token, patches a protected object of the target itself"),
+    row("executor-unbound", By::Policy, "executor_token", "an execution identity, certified for the token, asks for one that is bound to no Secret"),
+    row("executor-bound", By::Policy, "executor_token", "it asks for one that is bound to the Secret of another mutation"),
+    row("executor-long-token", By::Policy, "executor_token", "it asks for one that lives for an hour"),
+    row("secret-name", By::Policy, "executor_secret", "it makes a Secret of another name than its mutation's"),
+    row("secret-data", By::Policy, "executor_secret", "it makes its Secret with data"),
+    row("secret-text", By::Policy, "executor_secret", "the same by `stringData`"),
+    row("secret-type", By::Policy, "executor_secret", "it makes a Secret of another type"),
+    row("secret-namespace", By::Rbac, "forbidden", "it makes its Secret in another namespace"),
+    row("secret-deletion", By::Policy, "executor_secret", "it deletes another Secret of the namespace"),
+    row("secret-theft", By::Rbac, "forbidden", "it reads the Secrets of the namespace"),
+    row("secret-call", By::Policy, "executor_secret", "an execution identity for another call makes the Secret of its mutation"),
+    row("executor-patch", By::Rbac, "forbidden", "an execution identity, certified for the token, patches a protected object of the target by itself"),
     row("executor-account", By::Rbac, "forbidden", "the same asks for a token of another service account"),
     row("executor-secret", By::Policy, "lasting_token", "`system:masters` makes a Secret that is filled with a lasting token of it"),
     row("executor-outside", By::Rbac, "forbidden", "the executor's token is used outside its target"),
+    row("executor-other", By::Rbac, "forbidden", "it is used on what another target's executor may change"),
     row("executor-widened", By::Policy, "not_minted", "the same, after somebody gave it the role for that"),
-    row("executor-inside", By::Nothing, "audit: `admitted-by: executor ...`; the token is in the broker's memory only", "a stolen token of the executor is used for another call inside a target"),
+    row("executor-ended", By::Authentication, "Unauthorized", "it is used after the end of its execution, and 10 s for the API server's cache"),
+    row("executor-inside", By::Nothing, "audit: `admitted-by: executor ...`; the token is in the broker's memory only", "a stolen token of the executor is used for another call inside its target, before the end of its execution"),
 ];
 
 /// The exchange `service-account`, where it differs.
@@ -145,9 +157,10 @@ pub const ACCOUNTS: &[Row] = &[
     row("account-long", By::Policy, "executor_token", "it asks for one that is bound to a Secret and lives for an hour"),
     row("account-other", By::Rbac, "forbidden", "it asks for a token of another service account"),
     row("account-theft", By::Rbac, "forbidden", "it reads the Secret with the authority's key"),
+    row("account-data", By::Policy, "own_namespace", "it makes a Secret like those, with data"),
     row("account-deletion", By::Policy, "own_namespace", "it deletes a Secret that is not one of those that end tokens"),
     row("account-outside", By::Rbac, "forbidden", "the executor's token is used outside its targets"),
-    row("account-taken", By::Nothing, "audit: `admitted-by: executor ...` without a decision record", "whoever has the token of the broker's Pod gets an executor's, and uses it inside a target"),
+    row("account-taken", By::Nothing, "audit: `admitted-by: executor ...` without a decision record", "whoever has the token of the broker's Pod gets an executor's, and uses it inside its target"),
 ];
 
 /// The part of `docs/boundary-kubernetes.md` that shows them.

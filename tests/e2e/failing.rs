@@ -62,9 +62,13 @@ async fn three_to_five_is_refused_by_the_api_server_when_the_autoscaler_makes_it
     };
     let ((status, answer), ()) = tokio::join!(execute, drift);
     assert_eq!((status, &answer["state"]), (1, &json!("rejected")), "{answer}");
-    assert_eq!(answer["rejection"], "precondition", "{answer}");
+    assert_eq!(
+        (&answer["reason"], &answer["rejection"]),
+        (&json!("drift_version"), &json!("precondition")),
+        "{answer}"
+    );
     assert!(answer["detail"].as_str().unwrap().contains("409 Conflict"), "the API server's own answer: {answer}");
-    assert!(answer["detail"].as_str().unwrap().contains("` instead of `"), "both versions: {answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("drift_version: certified is `"), "both versions: {answer}");
     let mutation = answer["mutation_id"].as_str().unwrap();
     let audited = world.cluster.audit();
     let sent = |event: &&Value| event["verb"] == "patch" && event["userAgent"].to_string().contains(mutation);

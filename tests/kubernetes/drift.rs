@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use crate::testbed::client::MERGE;
 use crate::world::{Ask, SHOP, World, absent, deployment, exact, fields};
 
-/// Refused because of drift; what the API server said, and what the object has instead.
+/// Refused because of drift; what the API server said, and the denial that a decision would have had for it.
 fn drifted(performed: Performed) -> (String, String) {
     match performed {
-        Performed::Rejected { reason: Rejection::Precondition, detail, observed: Some(observed) } => (detail, observed),
+        Performed::Rejected { reason: Rejection::Precondition, detail, drift: Some(drift) } => {
+            (detail, drift.to_string())
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -28,21 +30,41 @@ async fn three_to_five_is_refused_when_somebody_made_it_seven() {
     let certified = world.shop().await;
     scaled(&world, 7).await;
     for (verb, baseline, said, found) in [
-        ("merge-patch", fields(&certified, &["/spec/replicas"]), "422", "7 at `/spec/replicas` instead of 3"),
-        ("json-patch", fields(&certified, &["/spec/replicas"]), "422", "7 at `/spec/replicas` instead of 3"),
-        ("strategic-merge-patch", fields(&certified, &["/spec/replicas"]), "nothing was sent", "7 at `/spec/replicas`"),
-        ("merge-patch", exact(&certified), "409 Conflict", "instead of"),
-        ("strategic-merge-patch", exact(&certified), "409 Conflict", "instead of"),
-        ("json-patch", exact(&certified), "422", "instead of"),
-        ("apply", exact(&certified), "409 Conflict", "instead of"),
+        (
+            "merge-patch",
+            fields(&certified, &["/spec/replicas"]),
+            "422",
+            "drift_field: `/spec/replicas`: certified is 3, found was 7",
+        ),
+        (
+            "json-patch",
+            fields(&certified, &["/spec/replicas"]),
+            "422",
+            "drift_field: `/spec/replicas`: certified is 3, found was 7",
+        ),
+        (
+            "strategic-merge-patch",
+            fields(&certified, &["/spec/replicas"]),
+            "nothing was sent",
+            "drift_field: `/spec/replicas`: certified is 3, found was 7",
+        ),
+        ("merge-patch", exact(&certified), "409 Conflict", "drift_version: certified is `"),
+        ("strategic-merge-patch", exact(&certified), "409 Conflict", "drift_version: certified is `"),
+        ("json-patch", exact(&certified), "422", "drift_version: certified is `"),
+        ("apply", exact(&certified), "409 Conflict", "drift_version: certified is `"),
     ] {
         let mut ask = Ask::scale(verb, 5, baseline);
         if verb == "apply" {
             ask.body = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "shop"}, "spec": {"replicas": 5}});
         }
-        let (detail, observed) = drifted(world.perform(&ask).await.1);
-        assert!(detail.contains(said) && observed.contains(found), "{verb}: {detail} | {observed}");
+        let (detail, drift) = drifted(world.perform(&ask).await.1);
+        assert!(detail.contains(said) && drift.contains(found), "{verb}: {detail} | {drift}");
     }
+    // A test of the caller's own that does not hold is no drift.
+    let own = json!([{"op": "test", "path": "/spec/paused", "value": true}, {"op": "replace", "path": "/spec/replicas", "value": 5}]);
+    let ask = Ask::new("json-patch", deployment(), own, fields(&world.get(SHOP).await, &["/spec/replicas"]));
+    let performed = world.perform(&ask).await.1;
+    assert!(matches!(&performed, Performed::Rejected { reason: Rejection::Invalid, drift: None, .. }), "{performed:?}");
     // Nobody's write but the one of seven.
     let now = world.get(SHOP).await;
     assert_eq!((&now["spec"]["replicas"], now["metadata"]["annotations"].get("seb.dev/mutation")), (&json!(7), None));
@@ -79,14 +101,17 @@ async fn another_object_of_the_same_name_is_another_object() {
         }),
         absent(),
     );
-    let (detail, observed) = drifted(world.perform(&create).await.1);
-    assert!(detail.contains("409 AlreadyExists") && observed.contains("the object, with uid"), "{detail} | {observed}");
+    let (detail, drift) = drifted(world.perform(&create).await.1);
+    assert!(
+        detail.contains("409 AlreadyExists") && drift.starts_with("drift_presence: the object exists, as `"),
+        "{detail} | {drift}"
+    );
 
     let (status, _) = world.cluster.admin.delete(SHOP).await;
     assert_eq!(status, StatusCode::OK);
     let gone = world.perform(&Ask::scale("merge-patch", 5, exact(&certified))).await.1;
-    let (_, observed) = drifted(gone);
-    assert_eq!(observed, "no such object");
+    let (_, drift) = drifted(gone);
+    assert!(drift.starts_with("drift_presence: the object `") && drift.ends_with("` does not exist"), "{drift}");
 
     let again = world.shop().await;
     for (verb, baseline) in [
@@ -95,12 +120,15 @@ async fn another_object_of_the_same_name_is_another_object() {
         ("json-patch", fields(&certified, &["/spec/replicas"])),
         ("strategic-merge-patch", fields(&certified, &["/spec/replicas"])),
     ] {
-        let (detail, observed) = drifted(world.perform(&Ask::scale(verb, 5, baseline)).await.1);
-        assert!(observed.contains("uid `"), "{verb}: {detail} | {observed}");
+        let (detail, drift) = drifted(world.perform(&Ask::scale(verb, 5, baseline)).await.1);
+        assert!(drift.starts_with("drift_identity: certified is `"), "{verb}: {detail} | {drift}");
     }
-    let (detail, observed) =
+    let (detail, drift) =
         drifted(world.perform(&Ask::new("delete", deployment(), Value::Null, exact(&certified))).await.1);
-    assert!(detail.contains("409 Conflict") && observed.contains("uid `"), "{detail} | {observed}");
+    assert!(
+        detail.contains("409 Conflict") && drift.starts_with("drift_identity: certified is `"),
+        "{detail} | {drift}"
+    );
     assert_eq!(world.get(SHOP).await["metadata"]["resourceVersion"], again["metadata"]["resourceVersion"]);
 }
 

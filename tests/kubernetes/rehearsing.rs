@@ -85,7 +85,7 @@ async fn i1_a_rehearsal_says_what_would_be_and_changes_nothing() {
         .await
     {
         Rehearsed::Refused { reason: Rejection::Precondition, detail } => {
-            assert!(detail.contains("instead of `other`"), "{detail}")
+            assert!(detail.contains("drift_identity: certified is `other`"), "{detail}")
         }
         other => panic!("{other:?}"),
     }

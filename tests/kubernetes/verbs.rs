@@ -6,6 +6,7 @@ use seb::target::{Evidence, Grade, Target};
 use serde_json::{Value, json};
 
 use crate::testbed::awaited;
+use crate::testbed::client::{APPLY, MERGE};
 use crate::world::{Ask, SHOP, World, absent, deployment, exact, fields, permit, resource, under};
 
 const CONFIG: &str = "/api/v1/namespaces/default/configmaps/flags";
@@ -167,6 +168,41 @@ async fn a_pod_is_evicted_and_only_the_certified_one() {
     assert_eq!(world.cluster.admin.get(&format!("{pods}/one")).await.0, StatusCode::OK);
 }
 
+/// Why applying has an annotation of its own: under the same name, and by the same field manager, it is in conflict with
+/// every other way to write.
+#[tokio::test(flavor = "multi_thread")]
+async fn applying_counts_as_another_writer() {
+    let world = World::new().await;
+    world.shop().await;
+    let mark = |mutation: &str| json!({"metadata": {"name": "shop", "annotations": {"seb.dev/mutation": mutation}}});
+    let by_seb = format!("{SHOP}?fieldManager=seb");
+    let (status, answer) = world.cluster.admin.patch(&by_seb, MERGE, &mark("m-1")).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let mut applied = mark("m-2");
+    applied["apiVersion"] = json!("apps/v1");
+    applied["kind"] = json!("Deployment");
+    let (status, answer) = world.cluster.admin.patch(&by_seb, APPLY, &applied).await;
+    assert_eq!((status, &answer["reason"]), (StatusCode::CONFLICT, &json!("Conflict")), "{answer}");
+    assert!(answer["message"].as_str().unwrap().contains("conflict with \"seb\""), "{answer}");
+
+    // With two there is none, whatever comes after what.
+    let labelled = |number: u32| {
+        let metadata = json!({"name": "shop", "labels": {"release": number.to_string()}});
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata})
+    };
+    for number in 0..3 {
+        for ask in [
+            |shop: &Value, _: Value| Ask::scale("merge-patch", 4, exact(shop)),
+            |shop: &Value, body: Value| Ask::new("apply", deployment(), body, exact(shop)),
+        ] {
+            let shop = world.get(SHOP).await;
+            let (terms, _) = world.succeeds(&ask(&shop, labelled(number))).await;
+            is_evident(&world, &terms, &world.get(SHOP).await).await;
+        }
+    }
+    assert_eq!(world.get(SHOP).await["metadata"]["labels"]["release"], "2");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn custom_resources_are_resources_like_any_other() {
     let world = World::new().await;
@@ -210,6 +246,66 @@ async fn custom_resources_are_resources_like_any_other() {
     }
     let object = world.get(&path).await;
     assert_eq!(object["spec"], json!({"percent": 20}));
+    let whole = |spec: Value| json!({"apiVersion": "example.org/v1", "kind": "Sale", "metadata": {"name": "winter"}, "spec": spec});
+    for (verb, spec, stored, exactly) in [
+        ("update", json!({"percent": 30}), json!({"percent": 30}), true),
+        ("update", json!({"percent": 40}), json!({"percent": 40}), false),
+        ("apply", json!({"colour": "red"}), json!({"percent": 40, "colour": "red"}), true),
+        ("apply", json!({"colour": "blue"}), json!({"percent": 40, "colour": "blue"}), false),
+    ] {
+        let object = world.get(&path).await;
+        let baseline = if exactly { exact(&object) } else { fields(&object, &["/spec/percent"]) };
+        let (terms, version) = world.succeeds(&Ask::new(verb, sale.clone(), whole(spec), baseline)).await;
+        let object = world.get(&path).await;
+        assert_eq!((&object["spec"], version.as_deref()), (&stored, object["metadata"]["resourceVersion"].as_str()));
+        is_evident(&world, &terms, &object).await;
+    }
+    // What another writer owns is not applied over; the object is as certified, so it is no drift.
+    let object = world.get(&path).await;
+    let theirs = Ask::new("apply", sale.clone(), whole(json!({"percent": 50})), exact(&object));
+    let performed = format!("{:?}", world.perform(&theirs).await.1);
+    assert!(performed.contains("reason: Precondition") && performed.contains("conflict"), "{performed}");
+    assert!(performed.contains("drift: None"), "{performed}");
+
+    // Its status is written by itself, and holds no annotation of the object.
+    let (spec, mut sold) = (world.get(&path).await["spec"].clone(), whole(Value::Null));
+    sold["status"] = json!({"sold": 3});
+    let sold = |verb: &str| match verb {
+        "merge-patch" => json!({"status": {"sold": 1}}),
+        "json-patch" => json!([{"op": "replace", "path": "/status/sold", "value": 2}]),
+        _ => {
+            let mut body = sold.clone();
+            body.as_object_mut().unwrap().remove("spec");
+            if verb == "apply" {
+                body["status"] = json!({"left": 4});
+            }
+            body
+        }
+    };
+    for (verb, stored) in [
+        ("merge-patch", json!({"sold": 1})),
+        ("json-patch", json!({"sold": 2})),
+        ("update", json!({"sold": 3})),
+        ("apply", json!({"sold": 3, "left": 4})),
+    ] {
+        let object = world.get(&path).await;
+        let ask = Ask::new(verb, under(sale.clone(), "status"), sold(verb), exact(&object));
+        let (_, version) = world.succeeds(&ask).await;
+        let object = world.get(&path).await;
+        assert_eq!((&object["status"], &object["spec"]), (&stored, &spec), "{verb}");
+        assert_eq!(version.as_deref(), object["metadata"]["resourceVersion"].as_str(), "{verb}");
+        let stale = Ask::new(
+            verb,
+            under(sale.clone(), "status"),
+            sold(verb),
+            exact(&json!({"metadata": {
+                "uid": object["metadata"]["uid"], "resourceVersion": "1",
+            }})),
+        );
+        let performed = format!("{:?}", world.perform(&stale).await.1);
+        assert!(performed.contains("reason: DriftVersion"), "{verb}: {performed}");
+    }
+    let object = world.get(&path).await;
     world.succeeds(&Ask::new("delete", sale, json!({"propagationPolicy": "Background"}), exact(&object))).await;
     assert_eq!(world.cluster.admin.get(&path).await.0, StatusCode::NOT_FOUND);
 }

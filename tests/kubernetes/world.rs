@@ -9,7 +9,9 @@ use seb::contract::{Pointer, Resource, TargetKind};
 use seb::decision::{LiveState, Permit, Terms};
 use seb::identity::embedded::{Domain, EmbeddedIssuer, Grant};
 use seb::identity::{ExecutionIdentity, Issuer};
-use seb::target::kubernetes::{CertificateFiles, Exchange, Kubernetes as Driver, ReaderIdentity, Requester, Settings};
+use seb::target::kubernetes::{
+    CertificateFiles, Exchange, Executor, Kubernetes as Driver, ReaderIdentity, Requester, Settings,
+};
 use seb::target::{Evidence, Performed, Target};
 use serde_json::{Value, json};
 use spiffe::TrustDomain;
@@ -207,7 +209,10 @@ pub fn settings(address: &str, cluster: &Kubernetes, folder: &Folder) -> Setting
 fn driver(address: &str, cluster: &Kubernetes, folder: &Folder, service_account: &str) -> Driver {
     let settings = settings(address, cluster, folder);
     let exchange = Exchange::ProjectedToken {
-        service_account: format!("seb-system/{service_account}").parse().unwrap(),
+        executors: vec![Executor {
+            service_account: format!("seb-system/{service_account}").parse().unwrap(),
+            calls: None,
+        }],
         audience: None,
         requester: Requester::TokenFile(folder.join("token")),
     };

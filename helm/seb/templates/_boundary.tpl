@@ -68,6 +68,8 @@ spec:
   expression: >-
     variables.username.startsWith('seb:spiffe://{{ .Values.trustDomain }}/seb/execution/')
     && 'seb:executors' in variables.groups
+- name: mutation
+  expression: "variables.username.substring(variables.username.lastIndexOf('/') + 1)"
 - name: certified
   expression: >-
     variables.minted && variables.name != '' && variables.calls.size() == 1 && variables.calls[0] == variables.call
@@ -141,8 +143,6 @@ spec:
       - { apiGroups: ["*"], apiVersions: ["*"], resources: ["*/*"], operations: ["*"] }
   variables:
     {{- include "seb.boundary.variables" $root | nindent 4 }}
-    - name: mutation
-      expression: "variables.username.substring(variables.username.lastIndexOf('/') + 1)"
     # Whether this request writes the object itself, and not a subresource.
     - name: marks
       expression: "variables.certified && request.operation in ['CREATE', 'UPDATE'] && !variables.resource.contains('/')"
@@ -152,12 +152,11 @@ spec:
         mark in object.metadata.annotations && object.metadata.annotations[mark] == variables.mutation)
     - name: granted
       expression: >-
-        {{- if include "seb.executors" $root }}
-        variables.username == {{ printf "system:serviceaccount:%s:%s" $root.Release.Namespace (include "seb.executor" $root) | toJson }} && variables.bearer && (
+        {{- if and (include "seb.executors" $root) $root.Values.targets }}
+        variables.bearer && (
         {{- range $i, $target := $root.Values.targets }}
-        {{ if $i }}|| {{ end }}({{ include "seb.boundary.granted" (dict "target" $target) | nindent 8 | trim }})
-        {{- else }}
-        false
+        {{ if $i }}|| {{ end }}(variables.username == {{ printf "system:serviceaccount:%s:%s" $root.Release.Namespace (include "seb.executor" (dict "root" $root "target" $target)) | toJson }}
+        && {{ include "seb.boundary.granted" (dict "target" $target) | nindent 8 | trim }})
         {{- end }})
         {{- else }}
         false
@@ -313,18 +312,17 @@ spec:
         || ('system:nodes' in variables.groups && variables.resource in ['pods', 'pods/status']
         && request.operation in ['CREATE', 'UPDATE', 'DELETE'])
         || (variables.username == 'system:kube-scheduler' && variables.resource in ['pods/binding', 'pods/status'])
-    # The Secrets that end executors' tokens.
-    - name: broker
+    - name: ending
       expression: >-
-        {{- if eq $root.Values.cluster.exchange "service-account" }}
-        variables.username == {{ printf "system:serviceaccount:%s:%s-broker" $root.Release.Namespace (include "seb.fullname" $root) | toJson }}
-        && variables.bearer && variables.resource == 'secrets' && request.operation in ['CREATE', 'DELETE']
-        && [object, oldObject].all(o, o == null || (has(o.type) && o.type == 'seb.dev/execution'))
+        {{- if include "seb.endings" $root }}
+        variables.minted && variables.resource == 'secrets'
+        {{- else if include "seb.executors" $root }}
+        {{ include "seb.boundary.ending" $root | nindent 8 | trim }}
         {{- else }}
         false
         {{- end }}
   validations:
-    - expression: "variables.installer || variables.controller || variables.broker || variables.certified || variables.rehearsed"
+    - expression: "variables.installer || variables.controller || variables.ending || variables.certified || variables.rehearsed"
       reason: Forbidden
       messageExpression: >-
         'seb: own_namespace: the broker runs here, and who changes this could be the broker; `'
@@ -333,15 +331,43 @@ spec:
 {{- end }}
 {{- end }}
 
+{{/*
+Whether a request makes or ends the Secret that an executor's token ends with, as a condition: empty, named after the
+mutation, by the identity that may have the token and no other.
+*/}}
+{{- define "seb.boundary.ending" -}}
+variables.resource == 'secrets' && request.operation in ['CREATE', 'DELETE']
+{{- if include "seb.structured" . }}
+{{- $calls := list -}}
+{{- range $executor := include "seb.boundary.executors" . | fromJsonArray -}}
+  {{- $calls = append $calls (printf "urn:seb:call:CREATE:/serviceaccounts/token:%s" $executor) -}}
+{{- end }}
+&& variables.minted && variables.calls.size() == 1 && variables.calls[0] in {{ toJson $calls }}
+&& variables.name == variables.mutation
+{{- else }}
+&& variables.bearer && variables.username == {{ printf "system:serviceaccount:%s:%s-broker" .Release.Namespace (include "seb.fullname" .) | toJson }}
+{{- end }}
+&& [object, oldObject].all(o, o == null || (has(o.type) && o.type == 'seb.dev/execution' && !has(o.data) && !has(o.stringData)))
+{{- end }}
+
+{{/* The service accounts of executors, each as `namespace/name`: a JSON list. */}}
+{{- define "seb.boundary.executors" -}}
+{{- $root := . -}}
+{{- $executors := list -}}
+{{- if include "seb.executors" . -}}
+  {{- range $target := .Values.targets -}}
+    {{- $executors = append $executors (printf "%s/%s" $root.Release.Namespace (include "seb.executor" (dict "root" $root "target" $target))) -}}
+  {{- end -}}
+{{- end -}}
+{{ toJson $executors }}
+{{- end }}
+
 {{/* Tokens of executors, and of the controllers that are exempted. */}}
 {{- define "seb.boundary.tokens" -}}
 {{- $root := .root -}}
 {{- if $root.Values.boundary.guardTokens }}
 {{- $namespace := $root.Release.Namespace }}
-{{- $executors := list }}
-{{- if include "seb.executors" $root }}
-{{- $executors = list (printf "%s/%s" $namespace (include "seb.executor" $root)) }}
-{{- end }}
+{{- $executors := include "seb.boundary.executors" $root | fromJsonArray }}
 {{- $controllers := list }}
 {{- range $root.Values.boundary.exemptions }}
 {{- if and .enabled .username }}
@@ -375,15 +401,15 @@ spec:
     - expression: "!variables.executor || variables.certified || variables.broker"
       reason: Forbidden
       messageExpression: >-
-        'seb: executor_token: a token of the executor is made only for a certified call, not for `' + variables.username + '`'
+        'seb: executor_token: a token of an executor is made only for a certified call, not for `' + variables.username + '`'
     - expression: >-
         !variables.executor || (has(object.spec.expirationSeconds) && object.spec.expirationSeconds <= 600
-        {{- if eq $root.Values.cluster.exchange "service-account" }}
         && has(object.spec.boundObjectRef) && has(object.spec.boundObjectRef.kind) && object.spec.boundObjectRef.kind == 'Secret'
+        {{- if include "seb.structured" $root }}
+        && has(object.spec.boundObjectRef.name) && object.spec.boundObjectRef.name == variables.mutation
         {{- end }})
       reason: Forbidden
-      message: "seb: executor_token: a token of the executor lives 600 seconds at most
-        {{- if eq $root.Values.cluster.exchange "service-account" }}, and is bound to a Secret{{ end }}"
+      message: "seb: executor_token: a token of an executor lives 600 seconds at most, and is bound to the Secret of its mutation"
     - expression: >-
         !(variables.account in {{ toJson $controllers }}) || variables.username == 'system:kube-controller-manager'
       reason: Forbidden
@@ -418,6 +444,31 @@ spec:
       messageExpression: >-
         'seb: lasting_token: no Secret holds a token of `' + object.metadata.annotations['kubernetes.io/service-account.name'] + '`'
 {{ include "seb.boundary.binding" (dict "root" $root "suffix" .suffix "name" "token-secrets") }}
+{{- if include "seb.endings" $root }}
+---
+# RBAC lets execution identities make and delete Secrets here; this says which.
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {{- include "seb.boundary.metadata" (dict "root" $root "name" "endings" "suffix" .suffix) | nindent 2 }}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: {{ $namespace | quote }} } }
+    resourceRules:
+      - { apiGroups: [""], apiVersions: ["*"], resources: [secrets], operations: ["*"], scope: Namespaced }
+  matchConditions:
+    - name: an-execution
+      expression: "request.userInfo.username.startsWith('seb:')"
+  variables:
+    {{- include "seb.boundary.variables" $root | nindent 4 }}
+  validations:
+    - expression: >-
+        {{ include "seb.boundary.ending" $root | nindent 8 | trim }}
+      reason: Forbidden
+      messageExpression: >-
+        'seb: executor_secret: `' + variables.mutation + '` makes and ends the one Secret of its name, without data, for its token'
+{{ include "seb.boundary.binding" (dict "root" $root "suffix" .suffix "name" "endings") }}
+{{- end }}
 {{- end }}
 {{- end }}
 

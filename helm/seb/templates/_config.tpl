@@ -31,11 +31,17 @@ address = {{ .Values.cluster.apiServer | quote }}
 ca = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
 exchange = {{ .Values.cluster.exchange | quote }}
 audience = {{ .Values.cluster.audience | quote }}
-{{- if include "seb.executors" . }}
-executor = {{ printf "%s/%s" .Release.Namespace (include "seb.executor" .) | quote }}
-{{- end }}
 {{- if include "seb.rehearses" . }}
 dry_run = true
+{{- end }}
+{{- if include "seb.executors" . }}
+{{- range $target := .Values.targets }}
+
+[[targets.executors]]
+service_account = {{ printf "%s/%s" $.Release.Namespace (include "seb.executor" (dict "root" $ "target" $target)) | quote }}
+verbs = {{ toJson $target.verbs }}
+{{ include "seb.patterns" (dict "target" $target) }}
+{{- end }}
 {{- end }}
 
 [roles]
@@ -71,15 +77,7 @@ kind = "kubernetes"
 
 [[targets.{{ $.Values.cluster.target | quote }}.rules]]
 verbs = {{ toJson $target.verbs }}
-resources = [
-  {{- range $resource := $target.resources }}
-  {{- $parts := splitList "/" $resource }}
-  {{- $sub := rest $parts | join "/" }}
-  {{- range $name := default (list "*") $target.names }}
-  "{{ default "core" $target.group }}/{{ $target.version }}/{{ with $target.namespace }}namespaces/{{ . }}/{{ end }}{{ first $parts }}/{{ $name }}{{ with $sub }}/{{ . }}{{ end }}",
-  {{- end }}
-  {{- end }}
-]
+{{ include "seb.patterns" (dict "target" $target) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -42,9 +42,28 @@ app.kubernetes.io/component: {{ .component }}
 {{- if ne .Values.cluster.exchange "jwt-svid" }}yes{{ end -}}
 {{- end }}
 
-{{/* The service account of the executions. */}}
+{{/* What is named after a target: the role of its executions, and their service account: (dict "root" $ "target" TARGET). */}}
 {{- define "seb.executor" -}}
-{{- printf "%s-executor" (include "seb.fullname" .) -}}
+{{- printf "%s-executor-%s" (include "seb.fullname" .root) .target.name -}}
+{{- end }}
+
+{{/* The resources of a target as patterns of the broker's configuration: (dict "target" TARGET). */}}
+{{- define "seb.patterns" -}}
+{{- $target := .target -}}
+resources = [
+  {{- range $resource := $target.resources }}
+  {{- $parts := splitList "/" $resource }}
+  {{- $sub := rest $parts | join "/" }}
+  {{- range $name := default (list "*") $target.names }}
+  "{{ default "core" $target.group }}/{{ $target.version }}/{{ with $target.namespace }}namespaces/{{ . }}/{{ end }}{{ first $parts }}/{{ $name }}{{ with $sub }}/{{ . }}{{ end }}",
+  {{- end }}
+  {{- end }}
+]
+{{- end }}
+
+{{/* Whether a policy of its own says which Secrets execution identities make: an empty text if not. */}}
+{{- define "seb.endings" -}}
+{{- if and (eq .Values.cluster.exchange "projected-token") .Values.boundary.guardTokens }}yes{{ end -}}
 {{- end }}
 
 {{/* Whether identities of SPIRE reach the API server: an empty text if not. */}}

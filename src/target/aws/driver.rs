@@ -22,7 +22,7 @@ use super::tokens::Mark;
 use super::wire::{Sent, Wire};
 use crate::clock;
 use crate::contract::{AwsOperation, AwsResource, Baseline, Call, CallBody, Json, Pointer, Resource, TargetKind, Verb};
-use crate::decision::{LiveState, MutationId, PermittedCall, Terms};
+use crate::decision::{Found, LiveState, MutationId, PermittedCall, Terms, drift};
 use crate::digest::Digest;
 use crate::identity::{ExecutionIdentity, Form};
 use crate::target::failure::{Failure, left, now};
@@ -153,10 +153,29 @@ impl Aws {
                     (Some(asked), Answer::Accepted { output, .. }) => {
                         self.follow(&resource.region, &asked, &output, end, binding).await
                     }
-                    (_, answer) => meaning(terms, &operation, answer, binding),
+                    (_, answer) => self.compared(terms, resource, meaning(terms, &operation, answer, binding)).await,
                 }
             }
         }
+    }
+
+    /// What came of the call; of a precondition that did not hold, with how the resource differs from what was certified,
+    /// if it does: the condition may have been the caller's own.
+    async fn compared(&self, terms: &Terms, resource: &AwsResource, performed: Performed) -> Performed {
+        let Performed::Rejected { reason: Rejection::Precondition, detail, .. } = performed else { return performed };
+        let baseline = terms.call().baseline();
+        let fields = match baseline {
+            Baseline::Fields { fields, .. } => fields.keys().cloned().collect(),
+            Baseline::Absent | Baseline::Exact { .. } => BTreeSet::new(),
+        };
+        let drift = match tokio::time::timeout(GRACE, self.observed(resource, &fields)).await {
+            Ok(Ok(LiveState::Absent { .. })) => drift(baseline, None),
+            Ok(Ok(LiveState::Present { identity, version, fields, .. })) => {
+                drift(baseline, Some(Found { identity: &identity, version: &version, fields: &fields }))
+            }
+            _ => None,
+        };
+        Performed::Rejected { reason: Rejection::Precondition, detail, drift }
     }
 
     async fn observed(&self, resource: &AwsResource, fields: &BTreeSet<Pointer>) -> Result<LiveState, Failure> {
@@ -242,8 +261,7 @@ fn meaning(terms: &Terms, operation: &Operation, answer: Answer, binding: &str) 
             let reason = rejection(terms, refusal.kind);
             let Refusal { code, message, request_id, .. } = refusal;
             let detail = format!("{code}: {message} ({})", of(request_id));
-            let observed = (reason == Rejection::Precondition).then(|| code.clone());
-            Performed::Rejected { reason, detail, observed }
+            Performed::Rejected { reason, detail, drift: None }
         }
         Answer::Failed { detail } | Answer::NotCredible { detail } => Performed::Unknown { detail },
     }

@@ -5,10 +5,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::connection::Answer;
-use super::plan::{Plan, Seen};
+use super::plan::{Plan, Seen, drift};
 use super::rewritten;
 use super::urn::Operation;
-use crate::contract::{Baseline, Call, CallBody, Json, Pointer, Version};
+use crate::contract::{Call, CallBody, Json, Pointer, Version};
 use crate::decision::Terms;
 use crate::execution::{Performed, Rejection};
 
@@ -200,12 +200,12 @@ pub(super) fn meaning(terms: &Terms, plan: &Plan, answer: &Answer) -> Meaning {
         return unknown(format!("an answer with status {} that is not an API server's", answer.status));
     };
     let detail = status.says();
-    let rejected = |reason, detail| Meaning::Settled(Performed::Rejected { reason, detail, observed: None });
+    let rejected = |reason, detail| Meaning::Settled(Performed::Rejected { reason, detail, drift: None });
     match answer.status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => rejected(Rejection::Forbidden, detail),
         StatusCode::NOT_FOUND if status.name() == Some(&plan.resource.name) && status.reason == "NotFound" => {
-            let observed = Some("no such object".to_owned());
-            Meaning::Settled(Performed::Rejected { reason: Rejection::Precondition, detail, observed })
+            let drift = drift(terms.call().baseline(), None);
+            Meaning::Settled(Performed::Rejected { reason: Rejection::Precondition, detail, drift })
         }
         StatusCode::CONFLICT => Meaning::Refused { reason: Rejection::Precondition, detail },
         // A test operation that failed, or an object that would not be valid.
@@ -260,7 +260,9 @@ fn success(terms: &Terms, plan: &Plan, answer: &Answer) -> Result<Meaning, Strin
         return Err(format!("it is about the object `{}`", object.uid().unwrap_or_default()));
     }
     let mutation = Some(terms.mutation_id().as_str());
-    let lost = plan.annotation().is_some_and(|annotation| object.mutation(annotation) != mutation);
+    // With the status of some kinds the annotation is kept, with that of others, custom resources among them, it is not.
+    let kept = plan.resource.subresource.is_none();
+    let lost = plan.annotation().is_some_and(|annotation| kept && object.mutation(annotation) != mutation);
     let done = match (plan.operation, answer.status) {
         (Operation::Delete, _) if object.is_deleted() => "deletion begun: finalizers or a grace period hold the object",
         (Operation::Delete, _) => "deleted",
@@ -291,21 +293,6 @@ fn rewritten(call: &Call, plan: &Plan, object: &Object) -> Option<String> {
         CallBody::Detached { octets, .. } => serde_json::from_slice(octets).ok()?,
     };
     rewritten::place(call.verb(), &body, &object.0, plan.resource.subresource.is_some())
-}
-
-/// What the object has instead of what was certified; `None` if it is as certified.
-pub(super) fn drift(baseline: &Baseline, now: Option<&Seen>) -> Option<String> {
-    match (baseline, now) {
-        (Baseline::Absent, None) => None,
-        (Baseline::Absent, Some(seen)) => Some(format!("the object, with uid `{}`", seen.uid)),
-        (_, None) => Some("no such object".to_owned()),
-        (Baseline::Exact { identity, version }, Some(seen)) => {
-            let uid = super::plan::drift(identity, &std::collections::BTreeMap::new(), seen);
-            let differs = || format!("version `{}` instead of `{version}`", seen.version);
-            uid.or_else(|| (seen.version != *version).then(differs))
-        }
-        (Baseline::Fields { identity, fields, .. }, Some(seen)) => super::plan::drift(identity, fields, seen),
-    }
 }
 
 #[cfg(test)]

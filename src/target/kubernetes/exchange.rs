@@ -14,8 +14,9 @@ use super::plan::Wire;
 use super::reader::TokenFile;
 use super::urn::{Operation, call_urn};
 use super::{Failure, bearer, request};
-use crate::contract::KubernetesResource;
-use crate::decision::MutationId;
+use crate::ceiling::Pattern;
+use crate::contract::{Call, KubernetesResource, Verb};
+use crate::decision::{MutationId, Terms};
 use crate::identity::{ExecutionIdentity, Form, MAX_AUDIENCE_OCTETS};
 use crate::telemetry::{Shown, log};
 
@@ -31,15 +32,42 @@ pub enum Exchange {
         /// The first audience: the one that the API server's `AuthenticationConfiguration` names.
         audience: Audience,
     },
-    /// A token of an executor service account is requested for each mutation.
+    /// A token of an executor service account is requested for each mutation. It is bound to a Secret that exists for this
+    /// mutation.
     ProjectedToken {
-        /// The service account that mutations are made by.
-        service_account: ServiceAccount,
+        /// The service accounts that mutations are made by: each call by the first that is for it.
+        executors: Vec<Executor>,
         /// The audience of the token; left out, the API server's own.
         audience: Option<Audience>,
         /// By which identity the token is requested.
         requester: Requester,
     },
+}
+
+/// A service account that mutations are made by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Executor {
+    /// The service account.
+    pub service_account: ServiceAccount,
+    /// The calls that it is for; `None`: all.
+    pub calls: Option<Calls>,
+}
+
+/// Calls by what they do, and to what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calls {
+    /// The verbs, each of them.
+    pub verbs: Vec<Verb>,
+    /// The paths of the resources, each of them.
+    pub resources: Vec<Pattern>,
+}
+
+impl Calls {
+    fn have(&self, call: &Call) -> bool {
+        let matched = |path: &String| self.resources.iter().any(|pattern| pattern.matches(path));
+        let paths = call.resource().paths();
+        self.verbs.contains(call.verb()) && !paths.is_empty() && paths.iter().all(matched)
+    }
 }
 
 /// A service account, written `namespace/name`.
@@ -92,14 +120,13 @@ impl FromStr for Audience {
 /// Who requests a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Requester {
-    /// The execution identity, as a JWT-SVID that names this one request in its second audience. The token is bound to
-    /// nothing, and runs out by itself.
+    /// The execution identity, as a JWT-SVID that names the request for this token in its second audience. That lets it make
+    /// and delete the Secret, too, by the policies of the API server.
     JwtSvid {
         /// The first audience.
         audience: Audience,
     },
-    /// The broker itself, by the token in this file: for API servers that cannot be configured. The token is bound to a
-    /// Secret that exists for this mutation.
+    /// The broker itself, by the token in this file: for API servers that cannot be configured.
     TokenFile(PathBuf),
 }
 
@@ -133,7 +160,7 @@ impl Exchanger {
         match &self.exchange {
             Exchange::JwtSvid { .. } => "identity bound to this call, for seconds",
             Exchange::ProjectedToken { requester: Requester::JwtSvid { .. }, .. } => {
-                "executor's token, requested by an identity bound to that request"
+                "executor's token, bound to a Secret of this mutation, requested by an identity bound to that request"
             }
             Exchange::ProjectedToken { .. } => {
                 "executor's token, bound to a Secret of this mutation, requested by the broker"
@@ -141,15 +168,16 @@ impl Exchanger {
         }
     }
 
-    /// The form of execution identity that it takes for the call of this name.
-    pub(super) fn form(&self, urn: Option<String>) -> Form {
+    /// The form of execution identity that it takes for this call, whose name is `urn`.
+    pub(super) fn form(&self, call: &Call, urn: Option<String>) -> Form {
         let jwt = |audience: &Audience, urn: Option<String>| Form::Jwt {
             audiences: [audience.0.clone()].into_iter().chain(urn).collect(),
         };
         match &self.exchange {
             Exchange::JwtSvid { audience } => jwt(audience, urn),
-            Exchange::ProjectedToken { requester: Requester::JwtSvid { audience }, service_account, .. } => {
-                jwt(audience, Some(call_urn(Operation::Create, &service_account.token())))
+            Exchange::ProjectedToken { requester: Requester::JwtSvid { audience }, executors, .. } => {
+                let executor = executor(executors, call);
+                jwt(audience, executor.map(|executor| call_urn(Operation::Create, &executor.token())))
             }
             Exchange::ProjectedToken { .. } => Form::X509,
         }
@@ -167,7 +195,7 @@ impl Exchanger {
     pub(super) async fn credential(
         &self,
         pool: &Pool,
-        mutation: &MutationId,
+        terms: &Terms,
         identity: ExecutionIdentity,
         deadline: Instant,
     ) -> Result<Credential, Failure> {
@@ -177,20 +205,25 @@ impl Exchanger {
         };
         match (&self.exchange, &self.token) {
             (Exchange::JwtSvid { .. }, _) => Ok(Credential { bearer: jwt(identity)?, secret: None }),
-            (Exchange::ProjectedToken { service_account, audience, .. }, token) => {
-                let (requester, bound) = match token {
-                    Some(token) => (token.bearer().await?, true),
-                    None => (jwt(identity)?, false),
+            (Exchange::ProjectedToken { executors, audience, .. }, token) => {
+                let service_account = executor(executors, terms.call());
+                let service_account =
+                    service_account.ok_or_else(|| Failure("no executor of this target is for this call".to_owned()))?;
+                let requester = match token {
+                    Some(token) => token.bearer().await?,
+                    None => jwt(identity)?,
                 };
-                let audience = audience.as_ref();
-                let request = TokenRequest { pool, service_account, audience, requester, mutation, deadline };
-                match bound {
-                    true => request.bound().await,
-                    false => Ok(Credential { bearer: request.token(None).await?, secret: None }),
-                }
+                let (audience, mutation) = (audience.as_ref(), terms.mutation_id());
+                TokenRequest { pool, service_account, audience, requester, mutation, deadline }.bound().await
             }
         }
     }
+}
+
+/// The service account for this call.
+fn executor<'a>(executors: &'a [Executor], call: &Call) -> Option<&'a ServiceAccount> {
+    let is_for = |executor: &&Executor| executor.calls.as_ref().is_none_or(|calls| calls.have(call));
+    executors.iter().find(is_for).map(|executor| &executor.service_account)
 }
 
 impl Credential {
@@ -245,7 +278,7 @@ impl TokenRequest<'_> {
     async fn bound(self) -> Result<Credential, Failure> {
         let secret = self.service_account.secret(self.mutation);
         let uid = self.bind_to(&secret).await?;
-        match self.token(Some((&secret.name, &uid))).await {
+        match self.token(&secret.name, &uid).await {
             Ok(bearer) => Ok(Credential { bearer, secret: Some((secret, self.requester)) }),
             Err(failure) => {
                 let unused = Credential { bearer: self.requester.clone(), secret: Some((secret, self.requester)) };
@@ -270,15 +303,15 @@ impl TokenRequest<'_> {
         uid.map(str::to_owned).ok_or_else(|| Failure("a Secret without uid".to_owned()))
     }
 
-    async fn token(&self, secret: Option<(&str, &str)>) -> Result<HeaderValue, Failure> {
-        let bound = secret.map(|(name, uid)| json!({ "apiVersion": "v1", "kind": "Secret", "name": name, "uid": uid }));
+    /// A token that ends with the Secret of this name.
+    async fn token(&self, name: &str, uid: &str) -> Result<HeaderValue, Failure> {
         let body = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": {
                 "audiences": self.audience.iter().map(|audience| &audience.0).collect::<Vec<_>>(),
                 "expirationSeconds": TOKEN_SECONDS,
-                "boundObjectRef": bound,
+                "boundObjectRef": { "apiVersion": "v1", "kind": "Secret", "name": name, "uid": uid },
             },
         });
         let mut answer = self.post(&super::plan::object_path(&self.service_account.token()), &body).await?;
@@ -325,6 +358,7 @@ impl std::fmt::Debug for Credential {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::tests::call;
     use super::*;
 
     #[test]
@@ -344,9 +378,15 @@ mod tests {
     #[test]
     fn i5_an_identity_names_the_one_call_that_it_is_for() {
         let audience = || "cluster".parse::<Audience>().unwrap();
-        let service_account: ServiceAccount = "seb-system/executor".parse().unwrap();
-        let call = Some("urn:seb:call:UPDATE:apps/deployments:shop/checkout".to_owned());
-        let audiences = |exchange| match Exchanger::new(exchange).form(call.clone()) {
+        let executor =
+            |name: &str, calls| Executor { service_account: format!("seb-system/{name}").parse().unwrap(), calls };
+        let resource = json!({
+            "group": "apps", "version": "v1", "resource": "deployments", "namespace": "shop", "name": "checkout",
+        });
+        let exact = json!({"mode": "exact", "identity": "uid-1", "version": "42"});
+        let patch = call("merge-patch", &resource, &json!({"spec": {}}), &exact);
+        let name = Some("urn:seb:call:UPDATE:apps/deployments:shop/checkout".to_owned());
+        let audiences = |exchange| match Exchanger::new(exchange).form(&patch, name.clone()) {
             Form::Jwt { audiences } => audiences,
             Form::X509 => Vec::new(),
         };
@@ -354,16 +394,29 @@ mod tests {
             audiences(Exchange::JwtSvid { audience: audience() }),
             ["cluster", "urn:seb:call:UPDATE:apps/deployments:shop/checkout"]
         );
-        let projected = |requester| Exchange::ProjectedToken {
-            service_account: service_account.clone(),
-            audience: None,
-            requester,
-        };
+        let projected = |executors, requester| Exchange::ProjectedToken { executors, audience: None, requester };
+        let jwt = || Requester::JwtSvid { audience: audience() };
         assert_eq!(
-            audiences(projected(Requester::JwtSvid { audience: audience() })),
+            audiences(projected(vec![executor("executor", None)], jwt())),
             ["cluster", "urn:seb:call:CREATE:/serviceaccounts/token:seb-system/executor"]
         );
-        assert!(audiences(projected(Requester::TokenFile("token".into()))).is_empty());
+        assert!(audiences(projected(vec![executor("e", None)], Requester::TokenFile("token".into()))).is_empty());
+        // The first that is for the call, by verb and by resource; none, and the identity names no call.
+        let calls = |verb: &str, resource: &str| {
+            Some(Calls { verbs: vec![verb.parse().unwrap()], resources: vec![resource.parse().unwrap()] })
+        };
+        let shop = "apps/v1/namespaces/shop/deployments/*";
+        let mut executors = vec![
+            executor("deletes", calls("delete", shop)),
+            executor("stock", calls("merge-patch", "apps/v1/namespaces/stock/deployments/*")),
+            executor("scales", calls("merge-patch", "apps/v1/namespaces/shop/deployments/*/scale")),
+        ];
+        assert_eq!(audiences(projected(executors.clone(), jwt())), ["cluster"]);
+        executors.extend([executor("shop", calls("merge-patch", shop)), executor("later", None)]);
+        assert_eq!(
+            audiences(projected(executors, jwt())),
+            ["cluster", "urn:seb:call:CREATE:/serviceaccounts/token:seb-system/shop"]
+        );
     }
 
     #[test]

@@ -36,22 +36,23 @@ use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use self::answer::{Meaning, drift, meaning};
+use self::answer::{Meaning, meaning};
 use self::connection::{Pool, Sent};
 use self::endpoint::Endpoint;
 use self::exchange::{Credential, Exchanger};
-use self::plan::{Needs, Plan, Seen, Unfit, Wire};
+use self::plan::{Needs, Plan, Seen, Unfit, Wire, drift};
 use self::reader::{Reader, TokenFile};
 use crate::clock;
 use crate::contract::{Baseline, Call, KubernetesResource, Pointer, Resource, TargetKind};
 use crate::decision::{LiveState, PermittedCall, Terms};
 use crate::identity::{ExecutionIdentity, Form};
+use crate::reason::Denial;
 use crate::target::failure::{Failure, left, now};
 use crate::target::{Evidence, Fence, Grade, Performed, Rehearsed, Rejection, Target};
 use crate::telemetry::{Shown, log};
 
 pub use self::endpoint::CertificateFiles;
-pub use self::exchange::{Audience, Exchange, InvalidText, Requester, ServiceAccount};
+pub use self::exchange::{Audience, Calls, Exchange, Executor, InvalidText, Requester, ServiceAccount};
 pub use self::plan::{ANNOTATION, APPLY_ANNOTATION, FIELD_MANAGER};
 pub use self::urn::{Operation, call_urn, dry_run_urn};
 
@@ -160,8 +161,8 @@ impl Kubernetes {
         };
         let begun = clock::instant();
         let (seen, credential) = tokio::join!(
-            self.needed(&plan),
-            performing.exchanger.credential(&performing.pool, terms.mutation_id(), identity, begun + left),
+            self.needed(&plan, terms.call().baseline()),
+            performing.exchanger.credential(&performing.pool, terms, identity, begun + left),
         );
         let credential = match credential {
             Ok(credential) => credential,
@@ -170,22 +171,23 @@ impl Kubernetes {
         let performed = match seen {
             Ok(seen) => self.send(performing, terms, &plan, seen.as_ref(), &credential, fence, begun + left).await,
             Err(Early::Unreadable(detail)) => not_started(detail),
-            Err(Early::Drift(observed)) => drifted(observed),
+            Err(Early::Drift(drift)) => drifted(drift),
         };
         credential.end(&performing.pool, clock::instant() + END).await;
         performed
     }
 
     /// What the request cannot be written without.
-    async fn needed(&self, plan: &Plan) -> Result<Option<Seen>, Early> {
+    async fn needed(&self, plan: &Plan, baseline: &Baseline) -> Result<Option<Seen>, Early> {
         if plan.needs() == Needs::Nothing {
             return Ok(None);
         }
         let fields = plan.fields().cloned().collect();
+        let unreadable = |why: &str| Early::Unreadable(format!("the object could not be read: {why}"));
         match self.reader.recent_state(&plan.resource, &fields).await {
             Ok(Some(seen)) => Ok(Some(seen)),
-            Ok(None) => Err(Early::Drift("no such object".to_owned())),
-            Err(Failure(detail)) => Err(Early::Unreadable(format!("the object could not be read: {detail}"))),
+            Ok(None) => Err(drift(baseline, None).map_or_else(|| unreadable("there is none"), Early::Drift)),
+            Err(Failure(detail)) => Err(unreadable(&detail)),
         }
     }
 
@@ -204,7 +206,7 @@ impl Kubernetes {
         let wire = match plan.request(terms.mutation_id(), seconds, seen) {
             Ok(wire) => wire,
             Err(Unfit::Call(detail)) => return Performed::NotStarted { detail },
-            Err(Unfit::Drift(observed)) => return drifted(observed),
+            Err(Unfit::Drift(drift)) => return drifted(drift),
         };
         let request = match request(performing.pool.endpoint(), wire, &credential.bearer, terms.mutation_id().as_str())
         {
@@ -230,32 +232,32 @@ impl Kubernetes {
         }
     }
 
-    /// A refusal, with what the object has instead of what was certified, if it has something else.
+    /// A refusal, with how the object differs from what was certified, if it does.
     async fn compared(&self, terms: &Terms, plan: &Plan, reason: Rejection, detail: String) -> Performed {
         let baseline = terms.call().baseline();
         let fields = match baseline {
             Baseline::Fields { fields, .. } => fields.keys().cloned().collect(),
             Baseline::Absent | Baseline::Exact { .. } => BTreeSet::new(),
         };
-        let observed = match self.reader.state(&plan.resource, &fields).await {
+        let drift = match self.reader.state(&plan.resource, &fields).await {
             Ok(seen) => drift(baseline, seen.as_ref()),
             Err(_) => None,
         };
-        let reason = if observed.is_some() { Rejection::Precondition } else { reason };
-        Performed::Rejected { reason, detail, observed }
+        let reason = if drift.is_some() { Rejection::Precondition } else { reason };
+        Performed::Rejected { reason, detail, drift }
     }
 }
 
 /// Why no request was written.
 enum Early {
     Unreadable(String),
-    Drift(String),
+    Drift(Denial),
 }
 
 /// The object was read for the request, and is not as certified.
-fn drifted(observed: String) -> Performed {
+fn drifted(drift: Denial) -> Performed {
     let detail = "the object is not as certified; nothing was sent".to_owned();
-    Performed::Rejected { reason: Rejection::Precondition, detail, observed: Some(observed) }
+    Performed::Rejected { reason: Rejection::Precondition, detail, drift: Some(drift) }
 }
 
 /// A success says by what it was made.
@@ -279,7 +281,7 @@ impl Target for Kubernetes {
 
     fn form(&self, call: &Call) -> Form {
         let urn = Plan::of(call).ok().map(|plan| plan.urn());
-        self.performing.as_ref().map_or(Form::X509, |performing| performing.exchanger.form(urn))
+        self.performing.as_ref().map_or(Form::X509, |performing| performing.exchanger.form(call, urn))
     }
 
     fn read<'a>(&'a self, resource: &'a Resource, fields: &'a BTreeSet<Pointer>) -> BoxFuture<'a, LiveState> {

@@ -1,7 +1,8 @@
 //! From a certified call to the one request that performs it. Plain functions, without I/O.
 //!
 //! What is added to the certified body, and nothing else is: the mutation id as one annotation, and the baseline, in
-//! whatever form the API server itself holds against the object in the step that writes it.
+//! whatever form the API server itself holds against the object in the step that writes it. Applying has an annotation of its
+//! own ([`APPLY_ANNOTATION`]).
 
 use std::collections::BTreeMap;
 
@@ -10,14 +11,16 @@ use http::Method;
 use super::merge;
 use super::urn::{Operation, call_urn, dry_run_urn};
 use crate::contract::{Baseline, Call, CallBody, Json, KubernetesResource, Object, Pointer, Resource, Verb, Version};
-use crate::decision::MutationId;
+use crate::decision::{self, Found, MutationId};
 use crate::execution::Grade;
+use crate::reason::Denial;
 
 /// The annotation that holds the id of the mutation that last wrote an object.
 pub const ANNOTATION: &str = "seb.dev/mutation";
 
-/// The same for server-side apply. An annotation belongs to whoever wrote it last, applying counts as another writer than
-/// every other way, and so the two would be in each other's way under one name.
+/// The same for server-side apply. To field management a writer is its name and its way: `seb` that applies is another one than
+/// `seb` that patches, an annotation belongs to whoever wrote it, and to apply another value over it is a conflict, which
+/// only `force` ends, and that for all that was certified.
 pub const APPLY_ANNOTATION: &str = "seb.dev/applied";
 
 /// What only the broker writes.
@@ -42,26 +45,16 @@ pub(super) struct Plan {
     grade: Grade,
 }
 
-/// The form of the request.
+/// The form of the request. What it is bound to gives it uid and version: `exact` those that were certified, `fields` the
+/// version at which the fields were seen to hold, and `absent` none, also where there is no place for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Form {
     /// An object, or a part of one; the baseline goes into its `metadata`.
-    Object { media_type: &'static str, body: Json, bind: Bind, annotation: Option<&'static str> },
+    Object { media_type: &'static str, body: Json, bind: Baseline, annotation: Option<&'static str> },
     /// JSON Patch: the baseline is its first operations.
     Operations { tests: Vec<Json>, operations: Vec<Json>, annotate: bool },
     /// Preconditions of a deletion, at a place of the body.
-    Preconditions { place: &'static [&'static str], body: Json, bind: Bind },
-}
-
-/// How uid and resource version get into a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Bind {
-    /// Not at all: there is no object, or no place for them.
-    Nothing,
-    /// Those that were certified.
-    Certified(String, Version),
-    /// The certified uid, and the version at which the certified fields were seen to hold.
-    Seen(String, BTreeMap<Pointer, Json>),
+    Preconditions { place: &'static [&'static str], body: Json, bind: Baseline },
 }
 
 /// What must be known of the object before the request can be written.
@@ -100,8 +93,8 @@ pub(super) struct Wire {
 pub(super) enum Unfit {
     /// The call cannot be made at an API server, whatever the object is.
     Call(String),
-    /// The object is not as certified: what it has instead.
-    Drift(String),
+    /// The object is not as certified.
+    Drift(Denial),
 }
 
 impl Plan {
@@ -130,7 +123,7 @@ impl Plan {
                 form: Form::Preconditions {
                     place: &["preconditions"],
                     body: delete_options(body)?,
-                    bind: bind(call.baseline()),
+                    bind: call.baseline().clone(),
                 },
                 grade: Grade::Atomic,
             },
@@ -157,9 +150,8 @@ impl Plan {
     /// What must be known before.
     pub(super) const fn needs(&self) -> Needs {
         match &self.form {
-            Form::Object { bind: Bind::Seen(..), .. } | Form::Preconditions { bind: Bind::Seen(..), .. } => {
-                Needs::Version
-            }
+            Form::Object { bind: Baseline::Fields { .. }, .. }
+            | Form::Preconditions { bind: Baseline::Fields { .. }, .. } => Needs::Version,
             Form::Operations { annotate: true, .. } => Needs::Annotations,
             _ => Needs::Nothing,
         }
@@ -177,8 +169,8 @@ impl Plan {
     /// The fields that [`Needs::Version`] is about.
     pub(super) fn fields(&self) -> impl Iterator<Item = &Pointer> {
         let fields = match &self.form {
-            Form::Object { bind: Bind::Seen(_, fields), .. }
-            | Form::Preconditions { bind: Bind::Seen(_, fields), .. } => Some(fields),
+            Form::Object { bind: Baseline::Fields { fields, .. }, .. }
+            | Form::Preconditions { bind: Baseline::Fields { fields, .. }, .. } => Some(fields),
             _ => None,
         };
         fields.into_iter().flat_map(BTreeMap::keys)
@@ -295,7 +287,7 @@ fn create(call: &Call, resource: &KubernetesResource, body: Json) -> Result<Plan
         None => {
             check_annotations(&body)?;
             check_metadata(&body, None)?;
-            let form = Form::Object { media_type, body, bind: Bind::Nothing, annotation: Some(ANNOTATION) };
+            let form = Form::Object { media_type, body, bind: Baseline::Absent, annotation: Some(ANNOTATION) };
             Ok(plan(form, Grade::Atomic))
         }
         Some("eviction") => {
@@ -303,12 +295,14 @@ fn create(call: &Call, resource: &KubernetesResource, body: Json) -> Result<Plan
                 check_delete_options(options)?;
             }
             let place = &["deleteOptions", "preconditions"];
-            let bind = bind(call.baseline());
-            let grade = if bind == Bind::Nothing { Grade::Bounded } else { Grade::Atomic };
+            let bind = call.baseline().clone();
+            let grade = if bind == Baseline::Absent { Grade::Bounded } else { Grade::Atomic };
             Ok(plan(Form::Preconditions { place, body, bind }, grade))
         }
         // Nothing of the object can be named in the request.
-        Some(_) => Ok(plan(Form::Object { media_type, body, bind: Bind::Nothing, annotation: None }, Grade::Bounded)),
+        Some(_) => {
+            Ok(plan(Form::Object { media_type, body, bind: Baseline::Absent, annotation: None }, Grade::Bounded))
+        }
     }
 }
 
@@ -329,7 +323,7 @@ fn object(
         operation: if absent { Operation::Create } else { Operation::Update },
         resource: resource.clone(),
         method,
-        form: Form::Object { media_type, body, bind: bind(call.baseline()), annotation },
+        form: Form::Object { media_type, body, bind: call.baseline().clone(), annotation },
         grade: if absent { Grade::Bounded } else { Grade::Atomic },
     })
 }
@@ -376,48 +370,29 @@ fn is_annotated(resource: &KubernetesResource) -> bool {
     resource.subresource.as_deref().is_none_or(|subresource| subresource == "status")
 }
 
-fn bind(baseline: &Baseline) -> Bind {
-    match baseline {
-        Baseline::Absent => Bind::Nothing,
-        Baseline::Exact { identity, version } => Bind::Certified(identity.clone(), version.clone()),
-        Baseline::Fields { identity, fields, .. } => Bind::Seen(identity.clone(), fields.clone()),
-    }
-}
-
 /// Uid and version for the request; none where the baseline has none.
-fn bound(bind: &Bind, seen: Option<&Seen>) -> Result<Option<(String, String)>, Unfit> {
-    match bind {
-        Bind::Nothing => Ok(None),
-        Bind::Certified(uid, version) => Ok(Some((uid.clone(), version.to_string()))),
-        Bind::Seen(uid, fields) => {
+fn bound(baseline: &Baseline, seen: Option<&Seen>) -> Result<Option<(String, String)>, Unfit> {
+    match baseline {
+        Baseline::Absent => Ok(None),
+        Baseline::Exact { identity, version } => Ok(Some((identity.clone(), version.to_string()))),
+        Baseline::Fields { identity, fields, .. } => {
             let seen = seen.ok_or_else(|| Unfit::Call("the object was not read".to_owned()))?;
-            match drift(uid, fields, seen) {
-                Some(drift) => Err(Unfit::Drift(drift)),
-                None => Ok(Some((uid.clone(), seen.version.to_string()))),
+            if let Some(drift) = drift(baseline, Some(seen)) {
+                return Err(Unfit::Drift(drift));
+            }
+            match fields.keys().find(|pointer| !seen.fields.contains_key(*pointer)) {
+                Some(pointer) => {
+                    Err(Unfit::Call(format!("the object has something at `{pointer}` that no contract can hold")))
+                }
+                None => Ok(Some((identity.clone(), seen.version.to_string()))),
             }
         }
     }
 }
 
-/// What the object has instead of what was certified, if it has something else.
-pub(super) fn drift(uid: &str, fields: &BTreeMap<Pointer, Json>, seen: &Seen) -> Option<String> {
-    if seen.uid != uid {
-        return Some(format!("uid `{}` instead of `{uid}`", seen.uid));
-    }
-    let differs = |(pointer, certified): (&Pointer, &Json)| {
-        let found = seen.fields.get(pointer)?.as_ref();
-        (found != Some(certified)).then(|| {
-            let found = found.map_or_else(|| "nothing".to_owned(), excerpt);
-            format!("{found} at `{pointer}` instead of {}", excerpt(certified))
-        })
-    };
-    let unread = |pointer: &&Pointer| !seen.fields.contains_key(*pointer);
-    let missing = fields.keys().find(unread).map(|pointer| format!("something at `{pointer}` that could not be read"));
-    fields.iter().find_map(differs).or(missing)
-}
-
-fn excerpt(value: &Json) -> String {
-    value.to_canonical().chars().take(60).collect()
+/// How the object differs from what was certified, if it does.
+pub(super) fn drift(baseline: &Baseline, seen: Option<&Seen>) -> Option<Denial> {
+    decision::drift(baseline, seen.map(|it| Found { identity: &it.uid, version: &it.version, fields: &it.fields }))
 }
 
 /// The baseline as operations; none where one of its fields changes with every write.

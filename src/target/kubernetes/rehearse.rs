@@ -18,6 +18,7 @@ use crate::contract::{Call, Json};
 use crate::decision::Terms;
 use crate::execution::{Performed, Rejection};
 use crate::identity::{ExecutionIdentity, Form};
+use crate::reason::Denial;
 use crate::target::Rehearsed;
 
 /// How long one may take.
@@ -50,15 +51,15 @@ impl Kubernetes {
         let text = |Failure(detail): Failure| detail;
         let token = identity.into_jwt().map_err(|error| error.to_string())?;
         let bearer = bearer(token.as_str()).map_err(text)?;
-        let refused = |detail| Rehearsed::Refused { reason: Rejection::Precondition, detail };
-        let seen = match self.needed(&plan).await {
+        let refused = |drift: Denial| Rehearsed::Refused { reason: Rejection::Precondition, detail: drift.to_string() };
+        let seen = match self.needed(&plan, terms.call().baseline()).await {
             Ok(seen) => seen,
-            Err(Early::Drift(observed)) => return Ok(refused(format!("the target has {observed}"))),
+            Err(Early::Drift(drift)) => return Ok(refused(drift)),
             Err(Early::Unreadable(detail)) => return Err(detail),
         };
         let wire = match plan.request(terms.mutation_id(), REHEARSAL.as_secs(), seen.as_ref()) {
             Ok(wire) => wire.dry_run()?,
-            Err(Unfit::Drift(observed)) => return Ok(refused(format!("the target has {observed}"))),
+            Err(Unfit::Drift(drift)) => return Ok(refused(drift)),
             Err(Unfit::Call(detail)) => return Err(detail),
         };
         let request = request(performing.pool.endpoint(), wire, &bearer, terms.mutation_id().as_str()).map_err(text)?;
@@ -79,10 +80,10 @@ impl Kubernetes {
         };
         Ok(match performed {
             Performed::Succeeded { .. } => Rehearsed::Accepted,
-            Performed::Rejected { reason, detail, observed: Some(observed) } => {
-                Rehearsed::Refused { reason, detail: format!("{detail}; the target has {observed}") }
+            Performed::Rejected { reason, detail, drift: Some(drift) } => {
+                Rehearsed::Refused { reason, detail: format!("{detail}; {drift}") }
             }
-            Performed::Rejected { reason, detail, observed: None } => Rehearsed::Refused { reason, detail },
+            Performed::Rejected { reason, detail, drift: None } => Rehearsed::Refused { reason, detail },
             Performed::Unknown { detail } | Performed::Begun { detail, .. } | Performed::NotStarted { detail } => {
                 Rehearsed::Unavailable { detail }
             }

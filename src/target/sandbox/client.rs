@@ -315,7 +315,7 @@ fn judge(mutation: &Mutation, passage: &Passage, answer: Result<(StatusCode, Jso
             return unknown(format!("{}: {}", refusal.code.as_str(), refusal.detail));
         }
     };
-    Performed::Rejected { reason, detail: refusal.detail, observed: refusal.observed }
+    Performed::Rejected { reason, detail: refusal.detail, drift: refusal.drift }
 }
 
 /// Whether the answer can be that of this mutation: its id, the object that the baseline names, and a version that

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::contract::{Baseline, Call, CallBody, Json, Pointer, Resource, SandboxResource, Verb, Version, decode};
 use crate::decision::{MutationId, Terms};
 use crate::digest::Digest;
+use crate::reason::Denial;
 use crate::timestamp::Timestamp;
 
 /// The most octets of a request or an answer.
@@ -236,27 +237,31 @@ impl Code {
 pub(super) struct Refusal {
     pub(super) code: Code,
     pub(super) detail: String,
-    /// What was found instead of the baseline.
-    pub(super) observed: Option<String>,
+    /// How the object differs from the baseline.
+    pub(super) drift: Option<Denial>,
 }
 
 impl Refusal {
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), observed: None }
+        Self { code, detail: detail.into(), drift: None }
     }
 
     /// The body of the answer.
     pub(super) fn to_json(&self) -> Json {
         let always = [("error", Json::from(self.code.as_str())), ("detail", Json::from(self.detail.as_str()))];
-        Json::object(always.into_iter().chain(self.observed.as_deref().map(|it| ("observed", Json::from(it)))))
+        let drift = self.drift.as_ref().map(|drift| {
+            let reason = ("reason", Json::from(drift.reason.code()));
+            ("drift", Json::object([reason, ("detail", Json::from(drift.detail.as_str()))]))
+        });
+        Json::object(always.into_iter().chain(drift))
     }
 
     /// The refusal in the body of an answer with this status, if it is one.
     pub(super) fn read(status: StatusCode, answer: &Json) -> Option<Self> {
         let text = |name: &str| answer.get(name).and_then(Json::as_str);
         let code = Code::read(text("error")?).filter(|code| code.status() == status)?;
-        let observed = text("observed").map(str::to_owned);
-        Some(Self { code, detail: text("detail")?.to_owned(), observed })
+        let drift = answer.get("drift").map(decode).transpose().ok()?;
+        Some(Self { code, detail: text("detail")?.to_owned(), drift })
     }
 }
 

@@ -74,6 +74,18 @@ impl Process {
     /// It does nothing more, but its connections stay (SIGSTOP).
     pub fn pause(&self) {
         self.signal("STOP");
+        // On a busy machine its threads go on for a moment.
+        let tasks = format!("/proc/{}/task", self.id());
+        let is_stopped = |stat: &str| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'));
+        for _ in 0..PATIENCE.as_millis() {
+            let stats = std::fs::read_dir(&tasks).unwrap().map(|task| task.unwrap().path().join("stat"));
+            // One that has ended has no state any more.
+            if stats.filter_map(|stat| std::fs::read_to_string(stat).ok()).all(|stat| is_stopped(&stat)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("{} does not stop", self.name);
     }
 
     /// Goes on after [`Process::pause`].

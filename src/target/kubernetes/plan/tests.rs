@@ -165,13 +165,23 @@ fn where_fields_cannot_be_tested_the_version_that_was_seen_is_bound() {
         let (.., body) = sent(&plan, Some(&seen("57", false, &[("/spec/replicas", Some(3))])));
         assert_eq!((&body["metadata"]["uid"], &body["metadata"]["resourceVersion"]), (&json!("uid-1"), &json!("57")));
         for (seen, drift) in [
-            (seen("57", false, &[("/spec/replicas", Some(7))]), "7 at `/spec/replicas` instead of 3"),
-            (seen("57", false, &[("/spec/replicas", None)]), "nothing at `/spec/replicas` instead of 3"),
-            (seen("57", false, &[]), "something at `/spec/replicas` that could not be read"),
-            (Seen { uid: "uid-2".to_owned(), ..seen("57", false, &[]) }, "uid `uid-2` instead of `uid-1`"),
+            (
+                seen("57", false, &[("/spec/replicas", Some(7))]),
+                "drift_field: `/spec/replicas`: certified is 3, found was 7",
+            ),
+            (seen("57", false, &[("/spec/replicas", None)]), "drift_field: `/spec/replicas` is gone"),
+            (
+                Seen { uid: "uid-2".to_owned(), ..seen("57", false, &[]) },
+                "drift_identity: certified is `uid-1`, found was `uid-2`",
+            ),
         ] {
-            assert_eq!(plan.request(&mutation(), 30, Some(&seen)), Err(Unfit::Drift(drift.to_owned())));
+            match plan.request(&mutation(), 30, Some(&seen)) {
+                Err(Unfit::Drift(denial)) => assert_eq!(denial.to_string(), drift),
+                other => panic!("{other:?}"),
+            }
         }
+        let unread = plan.request(&mutation(), 30, Some(&seen("57", false, &[])));
+        assert!(matches!(&unread, Err(Unfit::Call(why)) if why.contains("/spec/replicas")), "{unread:?}");
     }
 }
 

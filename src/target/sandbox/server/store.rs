@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::schema;
 use crate::contract::{Baseline, Json, SandboxResource, Verb, Version};
-use crate::decision::MutationId;
+use crate::decision::{Found, MutationId, drift};
 use crate::digest::Digest;
+use crate::reason::Denial;
 use crate::target::sandbox::wire::{Applied, Code, Known, Mutation, Refusal, Seen};
 use crate::timestamp::Timestamp;
 
@@ -205,41 +206,27 @@ pub(super) fn version(number: u64) -> Option<Version> {
 
 /// Holds the baseline against the object as it is.
 fn precondition(mutation: &Mutation, present: Option<&Object>) -> Result<(), Refusal> {
-    let refuse = |detail: String, observed: Option<String>| Err(Refusal { code: Code::Precondition, detail, observed });
-    let (identity, expected) = match (&mutation.baseline, present) {
-        (Baseline::Absent, None) if mutation.verb == Verb::Create => return Ok(()),
-        (Baseline::Absent, None) => return refuse("there is no such object".to_owned(), Some("absent".to_owned())),
-        (Baseline::Absent, Some(object)) => {
-            return refuse("the object exists".to_owned(), Some(format!("uid {}", object.uid)));
-        }
-        (Baseline::Exact { identity, version }, _) => (identity, Some(version)),
-        (Baseline::Fields { identity, .. }, _) => (identity, None),
+    let refuse = |detail: &str, drift: Option<Denial>| {
+        Err(Refusal { code: Code::Precondition, detail: detail.to_owned(), drift })
     };
-    let Some(object) = present else {
-        return refuse("the object does not exist".to_owned(), Some("absent".to_owned()));
-    };
-    if mutation.verb == Verb::Create {
-        return refuse("the object exists".to_owned(), Some(format!("uid {}", object.uid)));
-    }
-    if *object.uid != **identity {
-        return refuse("another object has this name now".to_owned(), Some(format!("uid {}", object.uid)));
-    }
-    if let Some(expected) = expected
-        && object.version.to_string() != expected.as_str()
-    {
-        return refuse("the object was changed".to_owned(), Some(format!("version {}", object.version)));
-    }
-    if let Baseline::Fields { fields, .. } = &mutation.baseline {
-        for (pointer, value) in fields {
-            let found = pointer.resolve(&object.value);
-            if found != Some(value) {
-                let found = found.map_or_else(|| "no such field".to_owned(), Json::to_canonical);
-                let found: String = found.chars().take(200).collect();
-                return refuse(format!("`{pointer}` was changed"), Some(found));
-            }
+    let baseline = &mutation.baseline;
+    let fields: BTreeMap<_, _> = match (baseline, present) {
+        (Baseline::Fields { fields, .. }, Some(object)) => {
+            fields.keys().map(|pointer| (pointer.clone(), pointer.resolve(&object.value).cloned())).collect()
         }
+        _ => BTreeMap::new(),
+    };
+    let version = present
+        .map(|object| version(object.version).ok_or_else(|| Refusal::new(Code::Internal, "there is no version")));
+    let version = version.transpose()?;
+    let found = present.zip(version.as_ref());
+    let found = found.map(|(object, version)| Found { identity: &object.uid, version, fields: &fields });
+    match (drift(baseline, found), present, mutation.verb == Verb::Create) {
+        (Some(drift), ..) => refuse("the object is not as certified", Some(drift)),
+        (None, None, false) => refuse("there is no such object", None),
+        (None, Some(_), true) => refuse("the object exists", None),
+        (None, ..) => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -97,26 +97,58 @@ async fn every_precondition_is_held_against_the_object() {
     let new = json!({"replicas": 3, "image": "shop:1"});
     let named = |ask: Ask| Ask { object: ("services", "other"), ..ask };
     let cases = [
-        ("create what exists", Ask::create(), "uid "),
-        ("create with the identity of another", Ask::new("create", new.clone(), absent.clone()), "uid "),
-        ("merge what is not there", named(Ask::merge(5, exact(&uid, "1"))), "absent"),
-        ("delete what is not there", named(Ask::new("delete", Value::Null, exact(&uid, "1"))), "absent"),
-        ("another uid", Ask::merge(5, exact("another", "1")), "uid "),
-        ("another uid, by fields", Ask::merge(5, fields("another", json!({"/replicas": 3}))), "uid "),
-        ("another version", Ask::merge(5, exact(&uid, "2")), "version 1"),
-        ("a later version", Ask::new("replace", new, exact(&uid, "0")), "version 1"),
-        ("another value", Ask::merge(5, fields(&uid, json!({"/replicas": 4}))), "3"),
-        ("another type", Ask::merge(5, fields(&uid, json!({"/replicas": "3"}))), "3"),
-        ("a field that is not there", Ask::merge(5, fields(&uid, json!({"/public": true}))), "no such field"),
-        ("one of two fields", Ask::merge(5, fields(&uid, json!({"/replicas": 3, "/image": "shop:2"}))), "shop:1"),
-        ("delete another version", Ask::new("delete", Value::Null, exact(&uid, "7")), "version 1"),
+        ("create what exists", Ask::create(), "drift_presence: the object exists, as `"),
+        (
+            "create with the identity of another",
+            Ask::new("create", new.clone(), absent.clone()),
+            "drift_presence: the object exists, as `",
+        ),
+        ("merge what is not there", named(Ask::merge(5, exact(&uid, "1"))), "` does not exist"),
+        ("delete what is not there", named(Ask::new("delete", Value::Null, exact(&uid, "1"))), "` does not exist"),
+        ("another uid", Ask::merge(5, exact("another", "1")), "drift_identity: certified is `another`, found was `"),
+        (
+            "another uid, by fields",
+            Ask::merge(5, fields("another", json!({"/replicas": 3}))),
+            "drift_identity: certified is `another`, found was `",
+        ),
+        ("another version", Ask::merge(5, exact(&uid, "2")), "drift_version: certified is `2`, found was `1`"),
+        (
+            "a later version",
+            Ask::new("replace", new, exact(&uid, "0")),
+            "drift_version: certified is `0`, found was `1`",
+        ),
+        (
+            "another value",
+            Ask::merge(5, fields(&uid, json!({"/replicas": 4}))),
+            "drift_field: `/replicas`: certified is 4, found was 3",
+        ),
+        (
+            "another type",
+            Ask::merge(5, fields(&uid, json!({"/replicas": "3"}))),
+            "drift_field: `/replicas`: certified is \"3\", found was 3",
+        ),
+        (
+            "a field that is not there",
+            Ask::merge(5, fields(&uid, json!({"/public": true}))),
+            "drift_field: `/public` is gone",
+        ),
+        (
+            "one of two fields",
+            Ask::merge(5, fields(&uid, json!({"/replicas": 3, "/image": "shop:2"}))),
+            "drift_field: `/image`: certified is \"shop:2\", found was \"shop:1\"",
+        ),
+        (
+            "delete another version",
+            Ask::new("delete", Value::Null, exact(&uid, "7")),
+            "drift_version: certified is `7`, found was `1`",
+        ),
     ];
     for (case, ask, expected) in cases {
         let (terms, performed) = world.perform(&ask).await;
-        let Performed::Rejected { reason: Rejection::Precondition, observed, .. } = &performed else {
+        let Performed::Rejected { reason: Rejection::Precondition, drift, .. } = &performed else {
             panic!("{case}: {performed:?}")
         };
-        assert!(observed.as_deref().unwrap().contains(expected), "{case}: {observed:?}");
+        assert!(drift.as_ref().unwrap().to_string().contains(expected), "{case}: {drift:?}");
         let evidence = world.sandbox.evidence(&terms).await;
         assert!(matches!(&evidence, Evidence::NotApplied { detail } if detail.contains("precondition")), "{case}");
         assert_eq!(world.version().await, 1, "{case}");

@@ -140,7 +140,7 @@ impl Answer {
                 let reason = refusal.kind.rejection();
                 let id = refusal.request_id.map_or_else(String::new, |id| format!(", request {id}"));
                 let detail = format!("{}: {}{id}", refusal.code, refusal.message);
-                Performed::Rejected { reason, detail, observed: None }
+                Performed::Rejected { reason, detail, drift: None }
             }
             Self::Failed { detail } | Self::NotCredible { detail } => Performed::Unknown { detail },
         }

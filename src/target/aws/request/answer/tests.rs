@@ -244,7 +244,7 @@ fn i6_what_is_not_known_is_not_guessed() {
         ("ValidationException", Rejection::Invalid),
     ] {
         let body = format!(r#"{{"__type":"x#{code}","message":"m"}}"#);
-        let expected = Performed::Rejected { reason, detail: format!("{code}: m, request r-1"), observed: None };
+        let expected = Performed::Rejected { reason, detail: format!("{code}: m, request r-1"), drift: None };
         assert_eq!(performed("dynamodb:PutItem", 400, &body), expected);
     }
     for (status, body) in [(500, r#"{"__type":"x#InternalServerError"}"#), (502, ""), (200, "<html>")] {
