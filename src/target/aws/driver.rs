@@ -148,7 +148,7 @@ impl Aws {
             Sent::Lost(detail) => Performed::Unknown { detail },
             Sent::Answered(answer) => {
                 let answer = operation.answer(answer.status, &answer.headers, &answer.body);
-                let binding = performing.exchange.binding();
+                let binding = &bound_by(performing.exchange.binding(), resource);
                 match (Asked::of(&operation, &input), answer) {
                     (Some(asked), Answer::Accepted { output, .. }) => {
                         self.follow(&resource.region, &asked, &output, end, binding).await
@@ -224,6 +224,16 @@ impl Aws {
             Sent::NotWritten(detail) | Sent::Lost(detail) => Err(Failure(detail)),
         }
     }
+/// What the session is bound to and what not, for the record.
+fn bound_by(binding: &str, resource: &AwsResource) -> String {
+    match resource.made().collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => binding.to_owned(),
+        made => {
+            format!("{binding}; AWS chooses which resource it is, so that the session is not bound to one of {made}")
+        }
+    }
+}
+
 }
 
 /// What an answer says of the mutation (I6).
