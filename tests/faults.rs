@@ -130,6 +130,25 @@ mod tests {
         world.verified().await;
     }
 
+    /// The one that observes first reads the object when the other has changed it already.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn i3_a_use_that_is_consumed_while_facts_are_gathered_is_no_drift() {
+        let world = World::new().await;
+        let broker = world.broker(&Settings::default()).await;
+        let mut ask = world.ask(&world.scale("checkout").await, 20);
+        let asks = [4, 5].map(|replicas| {
+            ask.values = vec![value("/replicas", &replicas.to_string())];
+            ask.clone()
+        });
+        world.production.fault(json!({ "fault": "late_read" })).await;
+        let answers = futures::future::join_all(asks.iter().map(|ask| broker.clients.execute(ask))).await;
+        let (done, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        assert_eq!((done.len(), world.production.applied().len()), (1, 1));
+        assert!(refused.iter().all(|status| reason(status.as_ref().unwrap_err()) == "replayed"), "{refused:?}");
+        broker.stop().await;
+        world.verified().await;
+    }
+
     /// Each of them is decided by facts in which the others do not count yet; what counts is the claim.
     #[tokio::test(flavor = "multi_thread")]
     async fn i10_parallel_requests_do_not_exceed_a_rate() {

@@ -132,6 +132,18 @@ mod tests {
         }
     }
 
+    /// Or else the search below would miss a key now and then.
+    #[test]
+    fn a_key_that_reads_like_text_in_part_is_found() {
+        for at in [0, 8, 16, 24] {
+            let mut scalar = [0x99_u8; 32];
+            scalar[at..at + 8].copy_from_slice(b"password");
+            let point = public_key(&scalar).unwrap();
+            let stored = scalar.iter().rev().copied().collect();
+            assert_eq!(find_scalar(&[vec![0; 64], stored], &point).as_deref(), Some(&scalar[..]), "{at}");
+        }
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn i5_no_key_of_an_execution_is_left_in_memory() {
         let directory = tempfile::tempdir().unwrap();

@@ -33,8 +33,12 @@ mod roles_anywhere;
 #[expect(clippy::unwrap_used, reason = "tests share it; what fails there ends the measurement")]
 #[path = "../../tests/support/sessions.rs"]
 mod sessions;
+#[path = "../load/settings.rs"]
+mod settings;
 #[path = "../load/spent.rs"]
 mod spent;
+#[path = "../load/tables.rs"]
+mod tables;
 #[expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -50,9 +54,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
 use clap::Parser;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::world::{Account, Exchange, World};
 
@@ -91,19 +94,13 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let measured = runtime.block_on(run(&arguments))?;
-    write!(std::io::stdout().lock(), "{}", report::tables(&measured))?;
-    if let Some(file) = &arguments.json {
-        let text = serde_json::to_string_pretty(&json!({ "aws": measured }))?;
-        std::fs::write(file, text + "\n").with_context(|| format!("cannot write `{}`", file.display()))?;
-    }
-    Ok(())
+    tables::publish("aws", &measured, &report::tables(&measured), arguments.json.as_deref())
 }
 
 async fn run(arguments: &Arguments) -> anyhow::Result<Value> {
     let wanted = |phase: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == phase);
     let say = |what: &str| writeln!(std::io::stderr().lock(), "measuring: {what}");
-    let load = || -> anyhow::Result<String> { Ok(std::fs::read_to_string("/proc/loadavg")?.trim().to_owned()) };
-    let before = load()?;
+    let before = tables::load_average()?;
     let account = Account::start().await;
     let (mut latency, mut throughput, mut quota) = (Vec::new(), Vec::new(), Vec::new());
     let chosen = |exchange: &Exchange| arguments.exchanges.is_empty() || arguments.exchanges.contains(exchange);
@@ -135,12 +132,5 @@ async fn run(arguments: &Arguments) -> anyhow::Result<Value> {
             throughput.push(phases::throughput(&world, 8, arguments.seconds, "10/s").await?);
         }
     }
-    Ok(json!({
-        "processors": std::thread::available_parallelism()?.get(),
-        "load_average_before": before,
-        "load_average_after": load()?,
-        "latency": latency,
-        "quota": quota,
-        "throughput": throughput,
-    }))
+    tables::measured(&before, vec![("latency", latency), ("quota", quota), ("throughput", throughput)])
 }

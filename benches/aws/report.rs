@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::tables::{number, rows, said};
+
 /// What was measured, in Markdown.
 pub(crate) fn tables(measured: &Value) -> String {
     let mut text = String::new();
@@ -31,25 +33,13 @@ pub(crate) fn tables(measured: &Value) -> String {
                  | exchange | quota | agents | executions | p50 | p99 | CPU of an execution |\n|---|---|---|---|---|---|---|\n";
         throughput.iter().for_each(|row| rates(&mut text, row));
     }
-    let said = |name: &str| measured.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let processors = number(measured, "/processors");
-    let _ = writeln!(
-        text,
-        "\n{processors:.0} processors; load average {} before, {} after.",
-        said("load_average_before"),
-        said("load_average_after"),
-    );
     text
-}
-
-fn rows<'a>(measured: &'a Value, name: &str) -> &'a [Value] {
-    measured.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 // Writing to a string does not fail.
 
 fn added(text: &mut String, row: &Value) {
-    let said = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
+    let said = |name: &str| said(row, name);
     let of = |pointer: &str| number(row, pointer);
     let trips = row.get("round_trips_per_execution").and_then(Value::as_object);
     let trips = trips.into_iter().flatten().map(|(kind, count)| format!("{kind} {count}"));
@@ -71,7 +61,7 @@ fn added(text: &mut String, row: &Value) {
 }
 
 fn phases(text: &mut String, row: &Value) {
-    let exchange = row.get("exchange").and_then(Value::as_str).unwrap_or_default();
+    let exchange = said(row, "exchange");
     let of = |phase: &str| number(row, &format!("/mean_ms/{phase}"));
     let phases = ["verify", "facts", "claim", "mint", "call", "complete", "all"];
     let phases = phases.map(|phase| format!("{:.2}", of(phase))).join(" | ");
@@ -83,7 +73,7 @@ fn bounded(text: &mut String, row: &Value) {
     let _ = writeln!(
         text,
         "| {} | {:.1} | {:.0} | {:.0} | {:.0} ms | {:.0} ms | {:.0} | {:.0} of {:.0} | {:.0} and {:.0} | {:.0} and {:.0} ms |",
-        row.get("load").and_then(Value::as_str).unwrap_or_default(),
+        said(row, "load"),
         of("/sessions_per_second"),
         of("/most_sessions_in_a_second"),
         of("/throttled_by_the_provider"),
@@ -100,7 +90,7 @@ fn bounded(text: &mut String, row: &Value) {
 }
 
 fn rates(text: &mut String, row: &Value) {
-    let said = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
+    let said = |name: &str| said(row, name);
     let of = |pointer: &str| number(row, pointer);
     let _ = writeln!(
         text,
@@ -114,8 +104,4 @@ fn rates(text: &mut String, row: &Value) {
         of("/cpu_ms_per_execution/broker"),
         of("/cpu_ms_per_execution/emulator"),
     );
-}
-
-fn number(value: &Value, pointer: &str) -> f64 {
-    value.pointer(pointer).and_then(Value::as_f64).unwrap_or_default()
 }

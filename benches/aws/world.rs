@@ -27,6 +27,7 @@ use super::process::{PATIENCE, Process};
 use super::recorder::{Recorder, Trip};
 use super::roles_anywhere::{PROFILE, ROLE, RolesAnywhere, Rules, TRUST_ANCHOR, Trust};
 use super::sessions::{AUDIENCE, WEB, believe, issued_by};
+use super::settings::{BROKER, SAB};
 use super::testbed::Folder;
 use super::testbed::aws::{ACCOUNT, Api, Asked, Aws, allow, trusts};
 use super::testbed::spire::{Options, Spire};
@@ -144,7 +145,7 @@ impl World {
         let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/default");
         let sab = format!("{SAB}policies.folder = {policies:?}\n");
         let sab = Process::start(&folder, "sab", &["serve"], "sab.toml", &sab).await?;
-        let mut text = BROKER.replace("AUTHORITY", sab.address("listening")?);
+        let mut text = BROKER.replace("AUTHORITY", sab.address("listening")?) + CEILING;
         if let Some(spire) = &spire {
             let address = &spire.server_address;
             text += &format!(
@@ -287,28 +288,9 @@ async fn identities(
     Ok((Some(spire), [ca("bundle.pem")?, ca("bundle.pem")?]))
 }
 
-const SAB: &str = r#"
-identity.folder = "sab"
-grpc.listen = "127.0.0.1:0"
-http.listen = "127.0.0.1:0"
-log.level = "warn"
-store = { records = "sab-records.db", ledger = "sab-ledger.db", record_key = "sab-record-key.pem" }
-epochs = { brokers = ["spiffe://example.org/seb"], staleness = "5s" }
-roles.agents = ["spiffe://example.org/agent/*"]
-"#;
-
-/// Everything that bounds the load is out of its way, but for the quota; whatever else costs time is as it is by default.
-const BROKER: &str = r#"
+/// Who the broker is, and what it may do in the account.
+const CEILING: &str = r#"
 identity.folder = "seb"
-grpc.listen = "127.0.0.1:0"
-http.listen = "127.0.0.1:0"
-store = { path = "broker.db", record_key = "store-key.pem" }
-authorities = [{ id = "spiffe://example.org/sab", address = "AUTHORITY" }]
-roles.agents = ["spiffe://example.org/agent/*"]
-ceilings.max_validity_seconds = 86400
-ceilings.knowledge = { boundary = "warn", staleness_ms = 5000, max_state_age_ms = 5000 }
-ceilings.rates.agent = { executions = 1000000000, per_seconds = 60 }
-ceilings.rates.authority = { executions = 1000000000, per_seconds = 60 }
 ceilings.authorities."spiffe://example.org/sab".targets = ["account"]
 [ceilings.targets.account]
 kind = "aws"

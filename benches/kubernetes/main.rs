@@ -14,8 +14,12 @@ mod phases;
 #[path = "../load/process.rs"]
 mod process;
 mod report;
+#[path = "../load/settings.rs"]
+mod settings;
 #[path = "../load/spent.rs"]
 mod spent;
+#[path = "../load/tables.rs"]
+mod tables;
 #[expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -30,9 +34,8 @@ mod world;
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Parser;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::world::{Cluster, Issuer, World};
 
@@ -71,19 +74,13 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let measured = runtime.block_on(run(&arguments))?;
-    write!(std::io::stdout().lock(), "{}", report::tables(&measured))?;
-    if let Some(file) = &arguments.json {
-        let text = serde_json::to_string_pretty(&json!({ "kubernetes": measured }))?;
-        std::fs::write(file, text + "\n").with_context(|| format!("cannot write `{}`", file.display()))?;
-    }
-    Ok(())
+    tables::publish("kubernetes", &measured, &report::tables(&measured), arguments.json.as_deref())
 }
 
 async fn run(arguments: &Arguments) -> anyhow::Result<Value> {
     let wanted = |phase: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == phase);
     let say = |what: &str| writeln!(std::io::stderr().lock(), "measuring: {what}");
-    let load = || -> anyhow::Result<String> { Ok(std::fs::read_to_string("/proc/loadavg")?.trim().to_owned()) };
-    let before = load()?;
+    let before = tables::load_average()?;
     let mut cluster = Cluster::start().await?;
     let (mut minting, mut latency, mut throughput) = (Vec::new(), Vec::new(), Vec::new());
     if wanted("minting") {
@@ -109,12 +106,5 @@ async fn run(arguments: &Arguments) -> anyhow::Result<Value> {
             }
         }
     }
-    Ok(json!({
-        "processors": std::thread::available_parallelism()?.get(),
-        "load_average_before": before,
-        "load_average_after": load()?,
-        "minting": minting,
-        "latency": latency,
-        "throughput": throughput,
-    }))
+    tables::measured(&before, vec![("minting", minting), ("latency", latency), ("throughput", throughput)])
 }

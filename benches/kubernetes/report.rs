@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::tables::{number, rows, said};
+
 /// What was measured, in Markdown.
 pub(crate) fn tables(measured: &Value) -> String {
     let mut text = String::new();
@@ -32,31 +34,19 @@ pub(crate) fn tables(measured: &Value) -> String {
                  |---|---|---|---|---|---|---|---|\n";
         throughput.iter().for_each(|row| rates(&mut text, row));
     }
-    let said = |name: &str| measured.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let processors = number(measured, "/processors");
-    let _ = writeln!(
-        text,
-        "\n{processors:.0} processors; load average {} before, {} after.",
-        said("load_average_before"),
-        said("load_average_after"),
-    );
     text
-}
-
-fn rows<'a>(measured: &'a Value, name: &str) -> &'a [Value] {
-    measured.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 // Writing to a string does not fail.
 
 fn minted(text: &mut String, row: &Value) {
-    let said = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
+    let said = |name: &str| said(row, name);
     let (p50, p99) = (number(row, "/mint_ms/p50"), number(row, "/mint_ms/p99"));
     let _ = writeln!(text, "| `{}` | {} | {p50:.2} | {p99:.2} |", said("issuer"), said("form"));
 }
 
 fn added(text: &mut String, row: &Value) {
-    let said = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
+    let said = |name: &str| said(row, name);
     let of = |pointer: &str| number(row, pointer);
     let (exchange, baseline) = (said("exchange"), said("baseline"));
     let aim = match (exchange, baseline) {
@@ -76,7 +66,7 @@ fn added(text: &mut String, row: &Value) {
 }
 
 fn shares(text: &mut String, row: &Value) {
-    let said = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
+    let said = |name: &str| said(row, name);
     let of = |phase: &str| number(row, &format!("/mean_ms/{phase}"));
     let phases: f64 = ["verify", "facts", "claim", "mint", "call", "complete"].map(of).iter().sum();
     let (execute, direct) = (number(row, "/execute_ms/mean"), number(row, "/direct_ms/mean"));
@@ -118,8 +108,4 @@ fn rates(text: &mut String, row: &Value) {
         cpu("spire"),
         cpu("client"),
     );
-}
-
-fn number(value: &Value, pointer: &str) -> f64 {
-    value.pointer(pointer).and_then(Value::as_f64).unwrap_or_default()
 }

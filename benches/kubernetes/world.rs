@@ -25,6 +25,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::certify::{certify, id};
 use super::process::{PATIENCE, Process};
+use super::settings::{BROKER, SAB};
 use super::testbed::Folder;
 use super::testbed::client::{Connection, JSON_PATCH, MERGE};
 use super::testbed::kubernetes::{self, Kubernetes};
@@ -386,29 +387,6 @@ async fn identities(cluster: &Cluster, folder: &Path, issuer: Issuer) -> anyhow:
     }
     Ok(())
 }
-
-const SAB: &str = r#"
-identity.folder = "sab"
-grpc.listen = "127.0.0.1:0"
-http.listen = "127.0.0.1:0"
-log.level = "warn"
-store = { records = "sab-records.db", ledger = "sab-ledger.db", record_key = "sab-record-key.pem" }
-epochs = { brokers = ["spiffe://example.org/seb"], staleness = "5s" }
-roles.agents = ["spiffe://example.org/agent/*"]
-"#;
-
-/// Everything that bounds the load is out of its way; whatever else costs time is as it is by default.
-const BROKER: &str = r#"
-grpc.listen = "127.0.0.1:0"
-http.listen = "127.0.0.1:0"
-store = { path = "broker.db", record_key = "store-key.pem" }
-authorities = [{ id = "spiffe://example.org/sab", address = "AUTHORITY" }]
-roles.agents = ["spiffe://example.org/agent/*"]
-ceilings.max_validity_seconds = 86400
-ceilings.knowledge = { boundary = "warn", staleness_ms = 5000, max_state_age_ms = 5000 }
-ceilings.rates.agent = { executions = 1000000000, per_seconds = 60 }
-ceilings.rates.authority = { executions = 1000000000, per_seconds = 60 }
-"#;
 
 /// Executions may patch deployments and request tokens of the executor, which may patch deployments.
 const MANIFESTS: &str = r#"

@@ -42,7 +42,7 @@ use crate::fence::Fence;
 use crate::identity::{Issuer, MintError};
 use crate::reason::{Denial, Reason};
 use crate::record::{Artefact, InvalidDraft, TrustSource, media};
-use crate::store::{Execution, Store, StoreError, UseKey};
+use crate::store::{Execution, Store, StoreError, Usage, UseKey};
 use crate::target::{Admitted, Busy, Rehearsed, Target};
 use crate::telemetry::{BrokerMetrics, Phase};
 use crate::timestamp::Timestamp;
@@ -423,21 +423,15 @@ impl<S: Store> Broker<S> {
         peer: Peer,
     ) -> Result<Answer, Refused> {
         let _room = self.room()?;
-        let certificate = authentic.certified.parts().digest;
         let use_key = UseKey::from(presented.request.idempotency_key.clone());
         let mut usage = self.usage(&authentic, &peer).await;
-        // Where no use was consumed, there is nothing to repeat.
-        if usage.is_none_or(|usage| usage.uses.consumed > 0)
-            && let Some(execution) = self.parts.store.find(certificate, &use_key).await?
-            && execution.request == presented.request.digest()
-            && authentic.certified.targeting(&peer, &self.parts.id).is_empty()
-        {
-            return Ok(Answer { repeated: true, ..self.answer(execution).await? });
-        }
         let mut admitted = false;
         // Others may consume a use between observing and claiming; each of them makes progress, so few rounds suffice.
         let mut tried = None;
         for _ in 0..ROUNDS {
+            if let Some(answer) = self.repeated(&authentic, &presented, &peer, usage).await? {
+                return Ok(answer);
+            }
             let begun = self.parts.clock.monotonic_us();
             let gathering = self.facts(&authentic, &presented.request, &peer, usage, tried);
             let facts;
@@ -454,6 +448,15 @@ impl<S: Store> Broker<S> {
                 continue;
             }
             let decision = evaluate(&facts);
+            if matches!(decision, Decision::Deny(_)) {
+                // What denies it may be the work of a use that was consumed meanwhile: the effect of an equal request, say,
+                // seen as drift.
+                let latest = self.usage(&authentic, &peer).await;
+                if latest.map(|usage| usage.uses) != usage.map(|usage| usage.uses) {
+                    usage = latest;
+                    continue;
+                }
+            }
             if let Decision::Allow(permit) = &decision
                 && !std::mem::replace(&mut admitted, true)
                 && self.admit(permit.terms(), &facts.peer).await? == Admitted::Later
@@ -469,6 +472,30 @@ impl<S: Store> Broker<S> {
             }
         }
         Err(Refused::Busy(self.parts.concurrency))
+    }
+
+    /// What the same request under the same certificate came to, if it was executed before.
+    async fn repeated(
+        &self,
+        authentic: &Authentic,
+        presented: &Presented,
+        peer: &Peer,
+        usage: Option<Usage>,
+    ) -> Result<Option<Answer>, Refused> {
+        // Where no use was consumed, there is nothing to repeat.
+        if usage.is_some_and(|usage| usage.uses.consumed == 0) {
+            return Ok(None);
+        }
+        let use_key = UseKey::from(presented.request.idempotency_key.clone());
+        let found = self.parts.store.find(authentic.certified.parts().digest, &use_key).await?;
+        let same = found.filter(|execution| {
+            execution.request == presented.request.digest()
+                && authentic.certified.targeting(peer, &self.parts.id).is_empty()
+        });
+        match same {
+            Some(execution) => Ok(Some(Answer { repeated: true, ..self.answer(execution).await? })),
+            None => Ok(None),
+        }
     }
 
     /// Waits until the target may be used, before anything is consumed.

@@ -154,26 +154,24 @@ impl<S> fmt::Debug for FencedIo<'_, S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicBool;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+pub(super) mod testing {
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
 
     use super::*;
     use crate::reason::Reason;
 
-    /// A fence that counts how often it was asked, and whether it was held while the socket was written to.
+    /// A fence that counts how often it was asked, can be shut, and says while it is held.
     #[derive(Default)]
-    struct Gate {
-        closed: AtomicBool,
-        asked: AtomicU64,
-        held: Arc<AtomicBool>,
+    pub(in crate::target) struct Barrier {
+        pub(in crate::target) shut: AtomicBool,
+        pub(in crate::target) asked: AtomicUsize,
+        pub(in crate::target) held: Arc<AtomicBool>,
     }
 
-    impl Fence for Gate {
+    impl Fence for Barrier {
         fn pass(&self, write: &mut dyn FnMut()) -> Result<(), Denial> {
             self.asked.fetch_add(1, Ordering::SeqCst);
-            if self.closed.load(Ordering::SeqCst) {
+            if self.shut.load(Ordering::SeqCst) {
                 return Err(Denial::new(Reason::RevokedCertificate, "in flight"));
             }
             self.held.store(true, Ordering::SeqCst);
@@ -182,6 +180,17 @@ mod tests {
             Ok(())
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::testing::Barrier;
+    use super::*;
+    use crate::reason::Reason;
 
     /// A socket that takes at most `limit` octets at a time, and notes those that it got while the fence was held.
     struct Socket {
@@ -215,13 +224,13 @@ mod tests {
         }
     }
 
-    fn socket(gate: &Gate, limit: usize, blocked: bool) -> Socket {
+    fn socket(gate: &Barrier, limit: usize, blocked: bool) -> Socket {
         Socket { limit, blocked, got: Vec::new(), under_fence: 0, held: Arc::clone(&gate.held) }
     }
 
     #[tokio::test]
     async fn i1_the_first_octets_go_out_while_the_fence_is_held() {
-        let gate = Gate::default();
+        let gate = Barrier::default();
         let (mut io, passage) = FencedIo::new(socket(&gate, 4, false), &gate);
         io.write_all(b"handshake").await.unwrap();
         assert_eq!((gate.asked.load(Ordering::SeqCst), passage.octets()), (0, 0));
@@ -236,18 +245,18 @@ mod tests {
     #[tokio::test]
     async fn i2_not_one_octet_goes_out_after_a_denial() {
         for vectored in [false, true] {
-            let gate = Gate::default();
+            let gate = Barrier::default();
             let (mut io, passage) = FencedIo::new(socket(&gate, 4, false), &gate);
             io.write_all(b"handshake").await.unwrap();
             io.arm();
-            gate.closed.store(true, Ordering::SeqCst);
+            gate.shut.store(true, Ordering::SeqCst);
             let refused = match vectored {
                 false => io.write(b"request").await,
                 true => io.write_vectored(&[IoSlice::new(b"req"), IoSlice::new(b"uest")]).await,
             };
             assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
             // A fence that opens again changes nothing, and a closing alert does not get out either.
-            gate.closed.store(false, Ordering::SeqCst);
+            gate.shut.store(false, Ordering::SeqCst);
             assert!(io.write(b"alert").await.is_err());
             assert_eq!(io.socket.got, b"handshake");
             assert_eq!((gate.asked.load(Ordering::SeqCst), passage.octets()), (1, 0));
@@ -257,20 +266,20 @@ mod tests {
 
     #[tokio::test]
     async fn i2_a_socket_that_takes_nothing_has_not_passed() {
-        let gate = Gate::default();
+        let gate = Barrier::default();
         let (mut io, passage) = FencedIo::new(socket(&gate, 100, true), &gate);
         io.arm();
         let first = futures::poll!(Box::pin(io.write(b"request")));
         assert!(first.is_pending());
         assert_eq!(passage.octets(), 0);
-        gate.closed.store(true, Ordering::SeqCst);
+        gate.shut.store(true, Ordering::SeqCst);
         assert!(io.write(b"request").await.is_err());
         assert_eq!((io.socket.got.len(), gate.asked.load(Ordering::SeqCst)), (0, 2));
     }
 
     #[tokio::test]
     async fn reading_is_not_fenced() {
-        let gate = Gate { closed: AtomicBool::new(true), ..Gate::default() };
+        let gate = Barrier { shut: AtomicBool::new(true), ..Barrier::default() };
         let (mut far, near) = tokio::io::duplex(16);
         let (mut io, _) = FencedIo::new(near, &gate);
         io.arm();

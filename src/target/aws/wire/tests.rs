@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
@@ -10,28 +10,10 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::clock;
-use crate::reason::Reason;
+use crate::target::fence::testing::Barrier;
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A fence that counts, and can be shut.
-#[derive(Default)]
-struct Gate {
-    shut: AtomicBool,
-    asked: AtomicUsize,
-}
-
-impl Fence for Gate {
-    fn pass(&self, write: &mut dyn FnMut()) -> Result<(), Denial> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        if self.shut.load(Ordering::SeqCst) {
-            return Err(Denial::new(Reason::RevokedCertificate, "in flight"));
-        }
-        write();
-        Ok(())
-    }
-}
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -143,7 +125,7 @@ fn request() -> SignedRequest {
 }
 
 /// Opens and sends; what came of it, or why there was no connection.
-async fn send(settings: &Settings, to: SocketAddr, gate: &Gate) -> Result<Sent, String> {
+async fn send(settings: &Settings, to: SocketAddr, gate: &Barrier) -> Result<Sent, String> {
     let end = clock::instant() + PATIENCE;
     let open = Wire::new(settings).unwrap().open(&format!("https://{to}"), gate, end).await?;
     Ok(open.send(request(), end).await)
@@ -153,7 +135,7 @@ async fn send(settings: &Settings, to: SocketAddr, gate: &Gate) -> Result<Sent, 
 async fn a_server_that_the_authority_certified_gets_the_request_inside_the_fence() {
     let authority = Authority::new();
     let (server, got) = serve(authority.server("127.0.0.1", |_| {}), OK).await;
-    let gate = Gate::default();
+    let gate = Barrier::default();
     let sent = send(&authority.settings(None), server, &gate).await.unwrap();
     let Sent::Answered(answer) = sent else { panic!() };
     assert_eq!((answer.status, answer.body.as_ref()), (200, &b"ok"[..]));
@@ -166,7 +148,7 @@ async fn a_server_that_the_authority_certified_gets_the_request_inside_the_fence
 async fn i2_a_shut_fence_lets_nothing_under_tls_out() {
     let authority = Authority::new();
     let (server, got) = serve(authority.server("127.0.0.1", |_| {}), OK).await;
-    let gate = Gate::default();
+    let gate = Barrier::default();
     gate.shut.store(true, Ordering::SeqCst);
     let sent = send(&authority.settings(None), server, &gate).await.unwrap();
     assert!(matches!(sent, Sent::Denied(_)));
@@ -187,7 +169,7 @@ async fn i1_to_a_server_that_is_not_the_right_one_nothing_is_written() {
     ];
     for (why, tls) in wrong {
         let (server, got) = serve(tls, OK).await;
-        let gate = Gate::default();
+        let gate = Barrier::default();
         for settings in [authority.settings(None), authority.settings(Some(proxy(Says::Yes).await.0))] {
             let Err(error) = send(&settings, server, &gate).await else { panic!("{why}") };
             assert!(error.contains(why), "{why}: {error}");
@@ -196,7 +178,7 @@ async fn i1_to_a_server_that_is_not_the_right_one_nothing_is_written() {
     }
     // One that the system's CAs do not know.
     let (server, got) = serve(authority.server(name, |_| {}), OK).await;
-    assert!(send(&Settings::default(), server, &Gate::default()).await.is_err());
+    assert!(send(&Settings::default(), server, &Barrier::default()).await.is_err());
     // One that does not speak TLS.
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = plain.local_addr().unwrap();
@@ -206,7 +188,7 @@ async fn i1_to_a_server_that_is_not_the_right_one_nothing_is_written() {
         socket
     };
     let settings = authority.settings(None);
-    let gate = Gate::default();
+    let gate = Barrier::default();
     let (sent, _socket) = tokio::join!(send(&settings, to, &gate), answers);
     assert!(sent.is_err());
     assert_eq!((gate.asked.load(Ordering::SeqCst), got.lock().unwrap().len()), (0, 0));
@@ -217,7 +199,7 @@ async fn through_a_proxy_the_server_is_the_one_that_is_asked_for() {
     let authority = Authority::new();
     let (server, got) = serve(authority.server("127.0.0.1", |_| {}), OK).await;
     let (address, asked) = proxy(Says::Yes).await;
-    let gate = Gate::default();
+    let gate = Barrier::default();
     let sent = send(&authority.settings(Some(address)), server, &gate).await.unwrap();
     assert!(matches!(sent, Sent::Answered(Answer { status: 200, .. })));
     let asked = asked.lock().unwrap().clone();
@@ -230,7 +212,7 @@ async fn through_a_proxy_the_server_is_the_one_that_is_asked_for() {
 async fn i1_where_the_proxy_does_not_connect_nothing_is_written() {
     let authority = Authority::new();
     let (server, got) = serve(authority.server("127.0.0.1", |_| {}), OK).await;
-    let gate = Gate::default();
+    let gate = Barrier::default();
     for (says, why) in [
         (Says::Text("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"), "the proxy refuses"),
         (Says::Text("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), "the proxy refuses"),
@@ -270,7 +252,7 @@ async fn i6_what_breaks_off_under_tls_is_lost() {
         let (server, got) = serve(authority.server("127.0.0.1", |_| {}), answer).await;
         let through = proxy(Says::Yes).await.0;
         for settings in [authority.settings(None), authority.settings(Some(through))] {
-            let sent = send(&settings, server, &Gate::default()).await.unwrap();
+            let sent = send(&settings, server, &Barrier::default()).await.unwrap();
             assert!(matches!(sent, Sent::Lost(_)), "{answer:?}");
         }
         assert!(got.lock().unwrap().ends_with(b"the body"));

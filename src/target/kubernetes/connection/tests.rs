@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::reason::Reason;
+use crate::target::fence::testing::Barrier;
 
 /// What the server does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,24 +143,6 @@ fn request(octets: usize) -> Request<Body> {
 
 fn soon() -> Instant {
     clock::instant() + Duration::from_secs(60)
-}
-
-/// A fence that counts, and can be shut.
-#[derive(Default)]
-struct Barrier {
-    shut: AtomicBool,
-    asked: AtomicUsize,
-}
-
-impl Fence for Barrier {
-    fn pass(&self, write: &mut dyn FnMut()) -> Result<(), Denial> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        if self.shut.load(Ordering::SeqCst) {
-            return Err(Denial::new(Reason::RevokedCertificate, "in flight"));
-        }
-        write();
-        Ok(())
-    }
 }
 
 fn answered(sent: Sent) -> Bytes {

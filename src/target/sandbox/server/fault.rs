@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// The most faults that may wait.
 const MAX_WAITING: usize = 1024;
 
-/// What goes wrong with the next mutation of an identity that may mutate.
+/// What goes wrong with the next mutation of an identity that may mutate, or with the next read.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Fault {
@@ -37,9 +37,11 @@ pub(super) enum Fault {
     StallBefore {},
     /// It is applied, and no answer comes.
     StallAfter {},
+    /// The next read is answered only after something was applied.
+    LateRead {},
 }
 
-/// The faults that wait for a mutation.
+/// The faults that wait for a mutation or a read.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Mutex<VecDeque<Fault>>);
 
@@ -56,7 +58,17 @@ impl Faults {
 
     /// The fault for the mutation that has come.
     pub(super) fn next(&self) -> Fault {
+        self.take(|fault| *fault != Fault::LateRead {}).unwrap_or(Fault::None {})
+    }
+
+    /// Whether the read that has come is a late one.
+    pub(super) fn reads_late(&self) -> bool {
+        self.take(|fault| *fault == Fault::LateRead {}).is_some()
+    }
+
+    fn take(&self, of: impl Fn(&Fault) -> bool) -> Option<Fault> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.pop_front().unwrap_or(Fault::None {})
+        let first = waiting.iter().position(of)?;
+        waiting.remove(first)
     }
 }

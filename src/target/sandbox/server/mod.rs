@@ -30,6 +30,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use spiffe::SpiffeId;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -60,6 +61,8 @@ pub struct Server {
     readers: BTreeSet<SpiffeId>,
     admins: BTreeSet<SpiffeId>,
     faults: Option<Faults>,
+    /// Tells late reads that something was applied.
+    applied: Notify,
 }
 
 impl Server {
@@ -81,6 +84,7 @@ impl Server {
             readers: readers.into_iter().collect(),
             admins: admins.into_iter().collect(),
             faults: faults.then(Faults::default),
+            applied: Notify::new(),
         })
     }
 

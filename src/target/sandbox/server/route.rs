@@ -56,8 +56,18 @@ impl Server {
         let object = object(collection, name)?;
         self.must(self.readers.contains(peer.id()), peer, "read", &display(&object)).await?;
         self.alive()?;
+        self.late().await;
         let seen = self.store().read(&object);
         seen.map(|seen| seen.to_json()).ok_or_else(|| Refusal::new(Code::Absent, "there is no such object"))
+    }
+
+    /// Waits until something was applied, if the read is to be a late one.
+    async fn late(&self) {
+        let mut applied = std::pin::pin!(self.applied.notified());
+        applied.as_mut().enable();
+        if self.faults.as_ref().is_some_and(Faults::reads_late) {
+            let _ = tokio::time::timeout(STALL, applied).await;
+        }
     }
 
     async fn execution(&self, peer: &Peer, id: &str) -> Result<Json, Refusal> {
@@ -210,6 +220,9 @@ impl Server {
             (answer, place.append(&entry))
         };
         written.await.map_err(|_| broken())?;
+        if answer.is_ok() {
+            self.applied.notify_waiters();
+        }
         answer
     }
 
