@@ -8,6 +8,7 @@ mod tests {
     use seb::execution::Grade;
     use seb::target::aws::credentials::Credentials;
     use seb::target::aws::endpoint::Variant;
+    use seb::target::aws::policy::{Conditions, session_policy};
     use seb::target::aws::request::{Operation, Reach, SERVICES, SignedRequest};
     use seb::timestamp::Timestamp;
     use tokio::time::Instant;
@@ -47,6 +48,53 @@ mod tests {
         let id = "ASIAEXAMPLEEXAMPLE00".to_owned();
         let session = Credentials::new(id, hidden("very/secret+key"), hidden("token"), Timestamp::END).unwrap();
         (request.signed(&session, "2026-11-24T09:30:00Z".parse().unwrap()).unwrap(), grade)
+    }
+
+    /// What AWS chooses the identifiers of: machines from a launch template of which the version is certified.
+    #[test]
+    fn i4_machines_are_made_from_a_certified_template() {
+        let ec2 = |rest: &str| format!("arn:aws:ec2:eu-west-1:123456789012:{rest}");
+        let resource = AwsResource {
+            account: "123456789012".to_owned(),
+            region: "eu-west-1".to_owned(),
+            actions: vec!["ec2:RunInstances".parse().unwrap()],
+            arns: vec![
+                ec2("launch-template/lt-0a1b2c3d"),
+                ec2("subnet/subnet-0a1b"),
+                ec2("security-group/sg-0a1b"),
+                "arn:aws:ec2:eu-west-1::image/ami-0a1b".to_owned(),
+                ec2("instance/*"),
+                ec2("volume/*"),
+                ec2("network-interface/*"),
+            ],
+            read: None,
+        };
+        let made: Vec<_> = resource.made().collect();
+        assert_eq!(made, [ec2("instance/*"), ec2("volume/*"), ec2("network-interface/*")]);
+        let policy = session_policy(&resource, &Conditions::new(), "2026-11-24T09:31:00Z".parse().unwrap()).unwrap();
+        let policy: serde_json::Value = serde_json::from_str(&policy).unwrap();
+        assert_eq!(policy["Statement"][0]["Resource"], serde_json::json!(resource.arns));
+        assert_eq!(policy["Statement"][2]["NotResource"], serde_json::json!(resource.arns));
+
+        let operation = Operation::mutation(&"ec2:RunInstances".parse().unwrap()).unwrap();
+        let body = r#"{"LaunchTemplate":{"LaunchTemplateId":"lt-0a1b2c3d","Version":"7"},"MinCount":2,"MaxCount":2}"#;
+        let body = Json::parse(body.as_bytes()).unwrap();
+        let template = fields("/LaunchTemplateVersions/0/VersionNumber", "7");
+        let (input, grade) = operation.input(Some(&body), &resource, &template, &mutation()).unwrap();
+        let request = operation.request("eu-west-1", &Reach::Aws(Variant::Regional), &input).unwrap();
+        assert_eq!((grade, request.url().as_str()), (Grade::Bounded, "https://ec2.eu-west-1.amazonaws.com/"));
+        let sent = String::from_utf8(request.body.clone()).unwrap();
+        let id = mutation();
+        for part in [
+            "Action=RunInstances&Version=2016-11-15".to_owned(),
+            "LaunchTemplate.LaunchTemplateId=lt-0a1b2c3d&LaunchTemplate.Version=7".to_owned(),
+            "MinCount=2".to_owned(),
+            "MaxCount=2".to_owned(),
+            format!("ClientToken={id}"),
+        ] {
+            assert!(sent.contains(&part), "{part}: {sent}");
+        }
+        assert_eq!(sent.split('&').count(), 7, "{sent}");
     }
 
     #[test]

@@ -187,3 +187,57 @@ fn the_examples_of_the_documentation_hold() {
     let outcomes = table::run(&policies, &tests).unwrap();
     assert!(outcomes.iter().all(|outcome| outcome.difference.is_none()), "{outcomes:?}");
 }
+
+/// A resource of which AWS chooses the identifier is known to policies: people look at it, and at nothing else.
+#[test]
+fn what_aws_makes_can_want_people() {
+    let policies = r#"
+@id("machines")
+@tier("low")
+permit (principal, action == Action::"aws", resource is AwsResource)
+when { context.iam_actions == ["ec2:RunInstances"] };
+
+@id("made")
+@message("AWS chooses which resource it is")
+@effect("approval")
+@tier("high")
+forbid (principal, action == Action::"aws", resource is AwsResource)
+when { resource.made };
+"#;
+    let policies = PolicyFiles::new([("a.cedar", policies)]).load().unwrap_or_else(|faults| panic!("{faults:?}"));
+    let tests = r"
+proposals:
+  machines:
+    schema: seb.dev/proposal/v1
+    target: { kind: aws, name: production }
+    steps:
+      - mutation:
+          verb: ec2:RunInstances
+          resource:
+            account: '123456789012'
+            region: eu-west-1
+            actions: [ec2:RunInstances]
+            arns: ['arn:aws:ec2:eu-west-1:123456789012:launch-template/lt-1', 'arn:aws:ec2:eu-west-1:123456789012:instance/*']
+            read: { operation: ec2:DescribeLaunchTemplates, input: { LaunchTemplateIds: [lt-1] } }
+          body: { LaunchTemplate: { LaunchTemplateId: lt-1, Version: '7' }, MinCount: 1, MaxCount: 1 }
+    limits: { for: 1h }
+    justification: more
+cases:
+  - name: a new machine is looked at
+    agent: spiffe://example.org/agent/deployer
+    at: 2026-11-20T10:00:00Z
+    proposal: machines
+    live: [{ identity: lt-1, version: '7', state: { LaunchTemplates: [] } }]
+    expect: { decision: people, tier: high, policies: [machines, made] }
+  - name: one that is known is not
+    agent: spiffe://example.org/agent/deployer
+    at: 2026-11-20T10:00:00Z
+    proposal: machines
+    set: { /steps/0/mutation/resource/arns/1: 'arn:aws:ec2:eu-west-1:123456789012:instance/i-1' }
+    live: [{ identity: lt-1, version: '7', state: { LaunchTemplates: [] } }]
+    expect: { decision: admit, tier: low, policies: [machines] }
+";
+    let outcomes = table::run(&policies, tests).unwrap();
+    assert_eq!(outcomes.len(), 2);
+    assert!(outcomes.iter().all(|outcome| outcome.difference.is_none()), "{outcomes:?}");
+}

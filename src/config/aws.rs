@@ -81,8 +81,7 @@ pub(super) fn exchange(table: &mut Table<'_>, account: Option<&Account>) -> Opti
     let bootstrap_role = table.optional("bootstrap_role", arn(), meaning);
     let meaning = "The ARN of the trust anchor below which execution identities are. Required for `per-mutation`.";
     let trust_anchor = table.optional("trust_anchor", arn(), meaning);
-    let meaning =
-        "The ARN of the profile with `bootstrap_role`; left out, the one of `[targets.aws]`. For `per-mutation` alone.";
+    let meaning = "The ARN of the profile with `bootstrap_role`; left out, the one of `[targets.aws]`. For `per-mutation` and `pooled`.";
     let profile = table.optional("profile", arn(), meaning);
     let meaning = "How many `CreateSession` a second this broker makes at most: its share of the account's quota. For `per-mutation`.";
     let per_second = table.default("create_sessions_per_second", Integer(1..=10_000), "10", meaning);
@@ -93,7 +92,7 @@ pub(super) fn exchange(table: &mut Table<'_>, account: Option<&Account>) -> Opti
     let lacks = |name: &str| table.refuse(name, "is missing; this exchange needs it", None);
     let unused = match way {
         Way::PerMutation => ["audience"].as_slice(),
-        Way::Pooled => ["trust_anchor", "profile", "create_sessions_per_second", "audience"].as_slice(),
+        Way::Pooled => ["trust_anchor", "create_sessions_per_second", "audience"].as_slice(),
         Way::WebIdentity => ["bootstrap_role", "trust_anchor", "profile", "create_sessions_per_second"].as_slice(),
     };
     if let Some(name) = unused.iter().find(|name| table.has(name)) {
@@ -106,8 +105,9 @@ pub(super) fn exchange(table: &mut Table<'_>, account: Option<&Account>) -> Opti
         },
         Way::Pooled => {
             let Some(bootstrap_role) = bootstrap_role else { return lacks("bootstrap_role") };
-            fitting(table, "bootstrap_role", account, (&account.trust_anchor, &account.profile, &bootstrap_role))?;
-            Some(ExchangeSettings::Pooled { bootstrap_role, role })
+            let profile = profile.unwrap_or_else(|| account.profile.clone());
+            fitting(table, "bootstrap_role", account, (&account.trust_anchor, &profile, &bootstrap_role))?;
+            Some(ExchangeSettings::Pooled { profile, bootstrap_role, role })
         }
         Way::PerMutation => {
             let Some(bootstrap_role) = bootstrap_role else { return lacks("bootstrap_role") };

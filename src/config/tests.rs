@@ -475,7 +475,12 @@ fn an_account_has_its_keys() {
         other => panic!("{other:?}"),
     };
     assert!(matches!(mutating(&per_mutation), ExchangeSettings::PerMutation { per_second: 10, .. }));
-    assert!(matches!(mutating(&pooled), ExchangeSettings::Pooled { .. }));
+    let profile = |id: &str| format!("arn:aws:rolesanywhere:eu-west-1:123456789012:profile/{id}");
+    let bootstrap = format!("{pooled}profile = \"{}\"\n", profile("b"));
+    for (mutations, expected) in [(&pooled, "p"), (&bootstrap, "b")] {
+        let ExchangeSettings::Pooled { profile: of, .. } = mutating(mutations) else { panic!("{mutations}") };
+        assert_eq!(of, profile(expected).parse().unwrap());
+    }
     assert!(matches!(mutating(&web), ExchangeSettings::WebIdentity { .. }));
 
     let elsewhere = account.replace("eu-west-1:", "eu-west-2:");

@@ -21,6 +21,7 @@ mod bounds;
 mod call;
 mod document;
 mod json;
+mod made;
 mod names;
 mod pointer;
 mod resource;

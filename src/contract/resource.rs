@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::json::Json;
+use super::made;
 use super::names::{InvalidName, Version, is_label, is_subdomain, name};
 use super::pointer::Pointer;
 
@@ -273,9 +274,10 @@ pub struct AwsResource {
     /// The IAM actions that the operation needs: 1 to 16, distinct, no wildcards.
     #[schemars(extend("minItems" = 1, "maxItems" = 16, "uniqueItems" = true))]
     pub actions: Vec<AwsOperation>,
-    /// The ARNs that it touches: 1 to 32, distinct, complete, without wildcards and without policy variables.
+    /// The ARNs that it touches: 1 to 32, distinct, complete, without policy variables. A wildcard stands only in place of an
+    /// identifier that AWS chooses, of what all the actions make: `instance/*` for `ec2:RunInstances`.
     #[schemars(extend("minItems" = 1, "maxItems" = 32, "uniqueItems" = true), inner(length(max = 2048)))]
-    #[schemars(inner(pattern(r"^arn:[!-)+->@-~]+$")))]
+    #[schemars(inner(pattern(r"^arn:[!-)+->@-~]+(/\*|-\?{6}|:\*:[!-)+->@-~]+)?$")))]
     pub arns: Vec<String>,
     /// How its state is read, where a baseline is held against it before the call.
     #[serde(default, deserialize_with = "super::wire::present", skip_serializing_if = "Option::is_none")]
@@ -456,7 +458,17 @@ impl AwsRead {
 }
 
 impl AwsResource {
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+    /// The ARNs with a wildcard, of what the actions make: AWS chooses which resource that is.
+    pub fn made(&self) -> impl Iterator<Item = &str> {
+        self.arns.iter().map(String::as_str).filter(|arn| made::has_wildcard(arn))
+    }
+
+    /// Whether this may stand among its ARNs: complete and literal, or complete but for an identifier that AWS chooses.
+    pub fn may_name(&self, arn: &str) -> bool {
+        is_exact_arn(arn) || is_exact_arn(&arn.replace(['*', '?'], "-")) && made::is_made(self, arn)
+    }
+
+    pub(super) fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let mut region = self.region.split('-');
         let known_form = region.next().is_some_and(|first| first.starts_with(|c: char| c.is_ascii_lowercase()))
             && self.region.contains('-')
@@ -475,8 +487,9 @@ impl AwsResource {
             ("actions", !self.actions.is_empty() && distinct(&self.actions), "expected 1 to 16 distinct IAM actions"),
             (
                 "arns",
-                !self.arns.is_empty() && distinct(&self.arns) && self.arns.iter().all(|arn| is_exact_arn(arn)),
-                "expected 1 to 32 distinct, complete ARNs without `*`, `?` and `${`",
+                !self.arns.is_empty() && distinct(&self.arns) && self.arns.iter().all(|arn| self.may_name(arn)),
+                "expected 1 to 32 distinct, complete ARNs without `*`, `?` and `${`; a wildcard only for the identifier of what \
+                 every action makes (but for those of iam and kms), as `instance/*` of `ec2:RunInstances`",
             ),
             (
                 "read",

@@ -90,6 +90,12 @@ run "broker_roles" {
       orders = { actions = ["dynamodb:UpdateTable"], resources = ["arn:aws:dynamodb:eu-west-1:123456789012:table/orders"] }
       shop   = { actions = ["s3:PutBucketPolicy"], resources = ["arn:aws:s3:::shop"] }
     }
+
+    readers = {
+      trust_anchor_arn = run.trust_anchor.arn
+      spiffe_ids       = { broker = "spiffe://example.org/seb", authority = "spiffe://example.org/sab" }
+      actions          = ["dynamodb:DescribeTable"]
+    }
   }
 
   assert {
@@ -111,6 +117,16 @@ run "broker_roles" {
     condition     = length(output.execution_role_arns) == 2 && output.profile_arn != null
     error_message = "The broker's configuration needs a role for each target, and the profile."
   }
+
+  assert {
+    condition     = alltrue([for name, role in aws_iam_role.reader : role.path == "/seb/reader/" && role.name == "seb-reader-${name}" && role.permissions_boundary == aws_iam_policy.reader[0].arn]) && aws_iam_policy.reader[0].path == "/seb/"
+    error_message = "Roles that read must be where the guardrails know them, inside their boundary."
+  }
+
+  assert {
+    condition     = length(output.reader_role_arns) == 2 && output.reader_profile_arn != null && aws_rolesanywhere_profile.reader[0].duration_seconds == 900
+    error_message = "Broker and authority each need a role that reads, and its profile."
+  }
 }
 
 run "broker_roles_by_token" {
@@ -129,6 +145,11 @@ run "broker_roles_by_token" {
   assert {
     condition     = length(aws_iam_role.bootstrap) == 0 && length(aws_rolesanywhere_profile.this) == 0 && aws_iam_role.execution["orders"].path == "/seb/federated/"
     error_message = "By token there is no first session, and the roles have a path of their own."
+  }
+
+  assert {
+    condition     = length(aws_iam_role.reader) == 0 && length(aws_iam_policy.reader) == 0 && output.reader_profile_arn == null
+    error_message = "Without readers nothing is made for them."
   }
 }
 

@@ -160,7 +160,7 @@ fn configure(world: &World, ports: &Ports, recorder: &Recorder) {
         (&arn("profile", 2), PROFILE.to_owned()),
         (&arn("trust-anchor", 3), TRUST_ANCHOR.to_owned()),
         (&arn("profile", 4), PROFILE.to_owned()),
-        (&role("seb-broker-reader"), READER.to_owned()),
+        (&role("seb/reader/seb-reader-broker"), READER.to_owned()),
         (&role("seb/bootstrap/seb-bootstrap"), ROLE.to_owned()),
         (&role("seb/execution/seb-production"), TARGET.to_owned()),
     ];
@@ -172,7 +172,7 @@ fn configure(world: &World, ports: &Ports, recorder: &Recorder) {
         ("region = \"eu-west-1\"", region(world.aws.origin())),
         (&arn("trust-anchor", 1), OWN_ANCHOR.to_owned()),
         (&arn("profile", 2), PROFILE.to_owned()),
-        (&role("seb-authority-reader"), AUTHORITY_READER.to_owned()),
+        (&role("seb/reader/seb-reader-authority"), AUTHORITY_READER.to_owned()),
     ];
     for (name, changes) in [("broker.toml", &broker[..]), ("sab.toml", &sab[..])] {
         std::fs::write(world.folder.join(name), replaced(example(name), changes)).unwrap();

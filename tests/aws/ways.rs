@@ -38,7 +38,9 @@ impl Way {
                 role: arn(TARGET),
                 per_second: 10,
             },
-            Self::Pooled => ExchangeSettings::Pooled { bootstrap_role: arn(POOL), role: arn(TARGET) },
+            Self::Pooled => {
+                ExchangeSettings::Pooled { profile: arn(PROFILE), bootstrap_role: arn(POOL), role: arn(TARGET) }
+            }
             Self::WebIdentity => ExchangeSettings::WebIdentity { audience: AUDIENCE.to_owned(), role: arn(WEB) },
         }
     }

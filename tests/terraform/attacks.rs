@@ -5,8 +5,9 @@ use crate::render::POLICIES;
 use crate::table::Caller::{Member, Outside, Service, Unbound};
 use crate::table::Comes::{Denied, NotLetIn, Through};
 use crate::table::{
-    ADMIN, ANCHOR, BOOTSTRAP, CONTROLS, EXECUTION, FEDERATED, GLASS, IDENTITY, MUTATION, MUTATIONS, NOW, ORDERS,
-    RESOURCES, RUNS, Row, SECOND, SESSIONS, attacks, by, certificate, execution, person, second, token,
+    ADMIN, ANCHOR, BOOTSTRAP, CONTROLS, EXECUTION, FEDERATED, GLASS, IDENTITY, MUTATION, MUTATIONS, NOW, ORDERS, OWN,
+    READER, RESOURCES, RUNS, Row, SECOND, SESSIONS, attacks, by, certificate, execution, person, second, to_read,
+    token,
 };
 
 const GUARDRAILS: [&str; 4] = [MUTATIONS, CONTROLS, SESSIONS, RESOURCES];
@@ -70,6 +71,17 @@ fn what_the_broker_does_is_let_through() {
     undenied("guardrails", &change);
     // A target may be about keys of a user, where the boundary has the action.
     allowed("boundary/boundary", &execution("iam:UpdateAccessKey", "arn:aws:iam::123456789012:user/eve"));
+
+    for (name, uri) in [("broker", "spiffe://example.org/seb"), ("authority", "spiffe://example.org/sab")] {
+        let reader = to_read(OWN, uri, name);
+        allowed(&format!("roles/reader_trust/{name}"), &reader);
+        assert_eq!(evaluate(&POLICIES[RESOURCES], &reader), Verdict::NotAllowed);
+    }
+    for read in ["dynamodb:DescribeTable", "cloudformation:GetResourceRequestStatus", "ec2:DescribeInstances"] {
+        let request = by(READER, read, ORDERS).with("aws:SourceIdentity", "CN=seb");
+        allowed("roles/reader", &request);
+        undenied("guardrails", &request);
+    }
 
     let glass = by(GLASS, "s3:PutBucketPolicy", "arn:aws:s3:::shop").with("aws:SourceIdentity", "ann");
     allowed("open/permissions", &glass);
@@ -174,6 +186,7 @@ pub fn markdown() -> String {
             ("guardrails", "resources") => "resource control policy".to_owned(),
             ("guardrails", name) => format!("service control policy `{name}`"),
             ("boundary", _) => "permission boundary".to_owned(),
+            ("roles", "reader") => "policy and permission boundary of the role that reads".to_owned(),
             ("roles", "bootstrap_permissions") => "policy of the bootstrap role".to_owned(),
             (_, "trust") => "trust policy of the role".to_owned(),
             (_, "permissions") => "policy of the role".to_owned(),
@@ -182,7 +195,7 @@ pub fn markdown() -> String {
         let comes = match row.comes {
             Denied(names) => {
                 let names = names.iter().map(|name| said(name)).collect::<Vec<_>>().join(", ");
-                let also = row.beside.first().is_some_and(|name| name.ends_with("_trust")) && !asked(&row).1;
+                let also = row.beside.first().is_some_and(|name| name.contains("_trust")) && !asked(&row).1;
                 format!("denied: {names}{}", if also { "; its trust policy does not let it in, either" } else { "" })
             }
             NotLetIn if row.beside == RUNS => "not allowed: policy of the role".to_owned(),

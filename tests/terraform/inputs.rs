@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::pages::variables;
-use crate::render::{MODULES, terraform, without_provider};
+use crate::render::{MODULES, root, terraform, without_provider};
 
 /// Inputs with which a module is content.
 fn good(module: &str) -> Vec<(&'static str, &'static str)> {
@@ -45,6 +45,13 @@ fn good(module: &str) -> Vec<(&'static str, &'static str)> {
 
 /// A module, inputs in place of or beside the good ones, and what is said of them.
 type Refused = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
+const READERS_ELSEWHERE: &str = r#"{ trust_anchor_arn = "arn:aws:rolesanywhere:eu-west-1:999999999999:trust-anchor/a", spiffe_ids = { broker = "spiffe://example.org/seb" } }"#;
+const NO_READERS: &str =
+    r#"{ trust_anchor_arn = "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/a", spiffe_ids = {} }"#;
+const READER_OF_ANOTHER_DOMAIN: &str = r#"{ trust_anchor_arn = "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/a", spiffe_ids = { broker = "spiffe://example.com/seb" } }"#;
+const READER_THAT_EXECUTES: &str = r#"{ trust_anchor_arn = "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/a", spiffe_ids = { broker = "spiffe://example.org/seb/execution/m-1" } }"#;
+const READER_THAT_WRITES: &str = r#"{ trust_anchor_arn = "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/a", spiffe_ids = { broker = "spiffe://example.org/seb" }, actions = ["s3:GetObject", "s3:PutObject"] }"#;
 
 const REFUSED: &[Refused] = &[
     ("break-glass", &[("name", r#""glass""#)], "protect no other"),
@@ -202,6 +209,11 @@ const REFUSED: &[Refused] = &[
         &[("permission_boundary_arn", r#""arn:aws:iam::aws:policy/AdministratorAccess""#)],
         "below `/seb/`",
     ),
+    ("broker-roles", &[("readers", READERS_ELSEWHERE)], "The trust anchor of `readers`"),
+    ("broker-roles", &[("readers", NO_READERS)], "at least one reader"),
+    ("broker-roles", &[("readers", READER_OF_ANOTHER_DOMAIN)], "and no execution identity"),
+    ("broker-roles", &[("readers", READER_THAT_EXECUTES)], "and no execution identity"),
+    ("broker-roles", &[("readers", READER_THAT_WRITES)], "These are not such: s3:PutObject."),
     ("broker-roles", &[("tags", r#"{ "seb:mutation" = "m" }"#)], "belong to sessions"),
     ("broker-roles", &[("tags", r#"{ "x509SAN/URI" = "m" }"#)], "belong to sessions"),
     ("detection", &[("name", r#""watch""#)], "protect no other"),
@@ -249,6 +261,12 @@ const REFUSED: &[Refused] = &[
         "none of the broker's own",
     ),
     ("organization-guardrails", &[("trust_anchor_arns", r#"["*"]"#)], "trust-anchor/ID"),
+    ("organization-guardrails", &[("reader_trust_anchor_arns", r#"["*"]"#)], "the anchors of readers"),
+    (
+        "organization-guardrails",
+        &[("administrator_role_arns", r#"["arn:aws:iam::*:role/seb/reader/a"]"#)],
+        "none of the broker's own",
+    ),
     ("permission-boundary", &[("name", r#""a b""#)], "at most 40 lower-case"),
     ("permission-boundary", &[("account_id", r#""""#)], "12 digits"),
     ("permission-boundary", &[("partition", r#""x""#)], "`aws-us-gov`"),
@@ -357,4 +375,78 @@ fn what_is_refused_is_refused_in_readable_words() {
         }
     }
     assert!(all >= 45 && shown.len() == all, "{all} {}", shown.len());
+}
+
+/// The IAM actions of the operations of the tables, by name: reads, and changes.
+fn operations(reads: bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root().join("src/target/aws/request/models")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        // IAM knows Cloud Control as CloudFormation.
+        let service = path.file_stem().unwrap().to_str().unwrap().replace("cloudcontrol", "cloudformation");
+        let model: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        for (name, operation) in model["operations"].as_object().unwrap() {
+            if operation["reads"].as_bool().unwrap_or(false) == reads {
+                found.push(format!(
+                    "{service}:{}",
+                    name.replace("HeadObject", "GetObject").replace("HeadBucket", "ListBucket")
+                ));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Which of these actions a reader does not get.
+fn refused(actions: &[String]) -> Vec<String> {
+    let actions = serde_json::to_string(actions).unwrap();
+    let readers = READER_THAT_WRITES.replace(r#"["s3:GetObject", "s3:PutObject"]"#, &actions);
+    let said = diagnosed(&[call("reader", "broker-roles", &[("readers", readers.as_str())])]);
+    let said: String = said.into_iter().map(|(_, text)| text).collect();
+    let named = said.rsplit_once("These are not such: ").and_then(|(_, rest)| rest.split_once(".\n"));
+    let names = named.map(|(names, _)| names);
+    names.into_iter().flat_map(|names| names.split(", ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn i5_a_reader_gets_no_action_that_changes_something_or_hands_out_what_can() {
+    let mut actions = operations(false);
+    assert!(actions.len() > 700, "{}", actions.len());
+    let leading = [
+        "*",
+        "GetObject",
+        "ec2:GetPasswordData",
+        "ecr:GetAuthorizationToken",
+        "iam:GetCredentialReport",
+        "kms:Decrypt",
+        "kms:GetParametersForImport",
+        "lambda:GetFunction",
+        "lambda:GetLayerVersion",
+        "redshift:GetClusterCredentials",
+        "s3:*",
+        "s3:Get*",
+        "s3:getObject",
+        "secretsmanager:BatchGetSecretValue",
+        "secretsmanager:GetRandomPassword",
+        "secretsmanager:GetSecretValue",
+        "sqs:ReceiveMessage",
+        "ssm:GetAccessToken",
+        "sso:GetRoleCredentials",
+        "sts:GetCallerIdentity",
+        "sts:GetFederationToken",
+    ];
+    actions.extend(leading.map(str::to_owned));
+    actions.sort();
+    assert_eq!(refused(&actions), actions);
+}
+
+#[test]
+fn a_reader_gets_every_action_by_which_a_contract_is_read() {
+    let reads = operations(true);
+    assert!(reads.len() > 450, "{}", reads.len());
+    assert_eq!(refused(&reads), [""; 0]);
 }

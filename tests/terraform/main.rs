@@ -45,10 +45,10 @@ mod tests {
     /// Characters that AWS takes.
     fn limit(name: &str) -> usize {
         match name {
-            _ if name.ends_with("_trust") || name.ends_with("/trust") => 2048,
+            _ if name.contains("_trust") || name.ends_with("/trust") => 2048,
             _ if name.ends_with("bootstrap_permissions") || name.ends_with("pattern") => 2048,
             _ if name.starts_with("guardrails") => 5120,
-            "boundary/boundary" => 6144,
+            "boundary/boundary" | "roles/reader" => 6144,
             _ => 10_240,
         }
     }
@@ -128,6 +128,22 @@ mod tests {
         let (status, output) = deployed(&source);
         assert!(!status.success());
         assert!(output.contains("AWS takes 5120 characters, and these have more: mutations ("), "{output}");
+    }
+
+    /// The policy that a reader has in `examples/aws`, where an emulator holds it against what is read.
+    #[test]
+    fn the_reader_of_the_examples_has_the_policy_of_the_module() {
+        let text = serde_json::to_string_pretty(&value(&POLICIES["roles/reader"])).unwrap() + "\n";
+        let path = root().join("examples/aws/reader.json");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let has = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(has, text, "run `UPDATE=1 cargo test --test terraform`");
+    }
+
+    fn value(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
     }
 
     /// `tests/aws` tries an emulator's evaluation of them, without Terraform. `UPDATE=1` writes them.

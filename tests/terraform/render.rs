@@ -17,6 +17,12 @@ locals {
   region   = "eu-west-1"
   anchor   = "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/11111111-2222-3333-4444-555555555555"
   boundary = "arn:aws:iam::123456789012:policy/seb/seb-execution-boundary"
+  own      = "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/22222222-2222-3333-4444-555555555555"
+  readers = {
+    trust_anchor_arn = local.own
+    spiffe_ids       = { broker = "spiffe://example.org/seb", authority = "spiffe://example.org/sab" }
+    actions          = ["autoscaling:DescribeAutoScalingGroups", "dynamodb:DescribeTable", "ec2:DescribeSecurityGroupRules", "iam:GetUser", "lambda:GetFunctionConfiguration", "s3:GetBucketPolicy"]
+  }
   targets = {
     orders = {
       actions   = ["dynamodb:UpdateTable", "s3:PutBucketPolicy", "s3:PutObject"]
@@ -42,6 +48,7 @@ module "roles" {
   trust_anchor_arn        = local.anchor
   permission_boundary_arn = local.boundary
   targets                 = local.targets
+  readers                 = local.readers
 }
 module "pooled" {
   source                  = "./modules/broker-roles"
@@ -81,7 +88,9 @@ module "guardrails" {
   protected               = local.protected
   administrator_role_arns = local.administrators
   trust_anchor_arns       = [local.anchor]
-  break_glass             = true
+
+  reader_trust_anchor_arns = [local.own]
+  break_glass              = true
 }
 module "guardrails_token" {
   source                  = "./modules/organization-guardrails"

@@ -26,9 +26,10 @@ pub const ELSEWHERE: [&str; 3] =
 /// The example, and beside it modules of which the policies are read back.
 const MODULES: &str = r#"
 module "example" {
-  source       = "./examples/single-account"
-  account_id   = "123456789012"
-  execution_ca = local.ca
+  source          = "./examples/single-account"
+  account_id      = "123456789012"
+  execution_ca    = local.ca
+  trust_domain_ca = local.ca
 }
 locals {
   account  = "123456789012"
@@ -61,6 +62,11 @@ module "roles" {
   trust_anchor_arn        = module.anchor.arn
   permission_boundary_arn = module.boundary.arn
   targets                 = { orders = local.orders }
+  readers = {
+    trust_anchor_arn = module.anchor.arn
+    spiffe_ids       = { broker = "spiffe://example.org/seb" }
+    actions          = ["dynamodb:DescribeTable"]
+  }
 }
 module "pooled" {
   source                  = "./modules/broker-roles"
@@ -188,7 +194,7 @@ async fn one_account_has_what_the_modules_render() {
 /// Anchors and profiles; the ARN of the second anchor.
 fn anchored(has: &RolesAnywhere, ca: &str, rendered: &impl Fn(&str, &str) -> Value) -> String {
     let (anchors, profiles) = has.made();
-    assert_eq!((anchors.len(), profiles.len()), (2, 3));
+    assert_eq!((anchors.len(), profiles.len()), (3, 5));
     for anchor in &anchors {
         assert_eq!(anchor["enabled"], true);
         assert_eq!(anchor["source"]["sourceData"], json!({ "x509CertificateData": ca }));
@@ -198,10 +204,18 @@ fn anchored(has: &RolesAnywhere, ca: &str, rendered: &impl Fn(&str, &str) -> Val
     }
     for profile in &profiles {
         let name = profile["name"].as_str().unwrap();
-        let role = format!("arn:aws:iam::{ACCOUNT}:role/seb/bootstrap/{name}-bootstrap");
-        assert_eq!(profile["roleArns"], json!([role]));
         assert_eq!((&profile["enabled"], &profile["durationSeconds"]), (&json!(true), &json!(900)), "{profile}");
         assert_eq!(profile["acceptRoleSessionName"], false);
+        if let Some(of) = name.strip_suffix("-reader") {
+            let readers = if of == "seb" { vec!["authority", "broker"] } else { vec!["broker"] };
+            let role = |reader: &str| format!("arn:aws:iam::{ACCOUNT}:role/seb/reader/{of}-reader-{reader}");
+            let expected: BTreeSet<_> = readers.into_iter().map(role).collect();
+            let roles = profile["roleArns"].as_array().unwrap().iter().map(|role| role.as_str().unwrap().to_owned());
+            assert_eq!(roles.collect::<BTreeSet<_>>(), expected);
+            continue;
+        }
+        let role = format!("arn:aws:iam::{ACCOUNT}:role/seb/bootstrap/{name}-bootstrap");
+        assert_eq!(profile["roleArns"], json!([role]));
         let policy: Value = serde_json::from_str(profile["sessionPolicy"].as_str().unwrap()).unwrap();
         match name {
             "seb-second" => assert_eq!(policy, rendered("roles", "bootstrap_permissions")),
@@ -228,11 +242,21 @@ async fn roles(account: &Account<'_>, anchor: &str, rendered: &impl Fn(&str, &st
         let permissions = rendered(module, "execution_permissions/orders");
         assert_eq!(role.policies, BTreeMap::from([("seb".to_owned(), permissions)]));
     }
+    let boundary = format!("arn:aws:iam::{ACCOUNT}:policy/seb/seb-second-reader-boundary");
+    assert_eq!(account.managed_policy(&boundary).await, rendered("roles", "reader"));
+    let role = account.role("seb-second-reader-broker").await;
+    assert_eq!(role.trust, rendered("roles", "reader_trust/broker"));
+    assert_eq!(role.boundary.as_ref(), Some(&boundary));
+    assert_eq!(role.policies, BTreeMap::from([("seb".to_owned(), rendered("roles", "reader"))]));
     let role = account.role("seb-open").await;
     assert_eq!(role.trust, rendered("open", "trust"));
     assert_eq!(role.policies, BTreeMap::from([("seb".to_owned(), rendered("open", "permissions"))]));
     // The example's: by the names that its page has.
-    for (name, boundary) in [("seb-bootstrap", None), ("seb-shop", Some("seb-execution-boundary"))] {
+    for (name, boundary) in [
+        ("seb-bootstrap", None),
+        ("seb-shop", Some("seb-execution-boundary")),
+        ("seb-reader-authority", Some("seb-reader-boundary")),
+    ] {
         let boundary = boundary.map(|name| format!("arn:aws:iam::{ACCOUNT}:policy/seb/{name}"));
         assert_eq!(account.role(name).await.boundary, boundary);
     }

@@ -29,6 +29,9 @@ const BROKER: &str = "444444444444";
 const SOME_ANCHOR: &str =
     "arn:aws:rolesanywhere:eu-west-1:444444444444:trust-anchor/11111111-2222-3333-4444-555555555555";
 
+/// The same, of those who read.
+const SOME_OWN: &str = "arn:aws:rolesanywhere:eu-west-1:444444444444:trust-anchor/22222222-2222-3333-4444-555555555555";
+
 /// The two examples that [`crate::applied`] does not apply.
 const EXAMPLES: &str = r#"
 module "organization" {
@@ -39,19 +42,23 @@ module "organization" {
   organizational_unit = "UNIT"
   execution_ca        = <<-EOT
 CA  EOT
+  trust_domain_ca     = <<-EOT
+CA  EOT
   alarm_topic_arn     = "arn:aws:sns:eu-west-1:444444444444:security"
 }
 module "issuer" {
-  source     = "./examples/spire-jwt-issuer"
-  account_id = "123456789012"
+  source               = "./examples/spire-jwt-issuer"
+  account_id           = "123456789012"
+  own_trust_anchor_arn = "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/22222222-2222-3333-4444-555555555555"
 }
 # What the first one deploys, to be compared.
 module "guardrails" {
-  source                  = "./rendered"
-  target_ids              = ["UNIT"]
-  administrator_role_arns = ["arn:aws:iam::444444444444:role/infrastructure/terraform"]
-  trust_anchor_arns       = ["ANCHOR"]
-  break_glass             = true
+  source                   = "./rendered"
+  target_ids               = ["UNIT"]
+  administrator_role_arns  = ["arn:aws:iam::444444444444:role/infrastructure/terraform"]
+  trust_anchor_arns        = ["ANCHOR"]
+  reader_trust_anchor_arns = ["OWN"]
+  break_glass              = true
   protected = {
     actions   = ["dynamodb:DeleteTable", "dynamodb:UpdateTable", "ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress", "s3:DeleteBucketPolicy", "s3:PutBucketPolicy"]
     resources = ["*"]
@@ -311,6 +318,7 @@ async fn i5_an_organization_refuses_administrators_with_long_lived_keys() {
     let text = EXAMPLES
         .replace("UNIT", &organization.unit)
         .replace("ANCHOR", SOME_ANCHOR)
+        .replace("OWN", SOME_OWN)
         .replace("CA  EOT", &format!("{ca}EOT"));
     world.write("all.tf", &text);
     let (made, kinds) = apply(&world);
@@ -323,11 +331,17 @@ async fn i5_an_organization_refuses_administrators_with_long_lived_keys() {
     deployed.extend(management.organization_policies("RESOURCE_CONTROL_POLICY").await);
     assert_eq!(deployed.len(), 4, "{deployed:?}");
     let (anchors, _) = roles_anywhere.made();
-    let [anchor] = anchors.as_slice() else { panic!("{anchors:?}") };
-    let anchor = anchor["trustAnchorArn"].as_str().unwrap();
-    assert!(deployed["seb-resources"].1.to_string().contains(anchor), "{deployed:?}");
+    let resources = deployed["seb-resources"].1.to_string();
+    assert_eq!(anchors.len(), 2, "{anchors:?}");
+    let anchor = |name: &str| {
+        let anchor = anchors.iter().find(|anchor| anchor["name"] == name).unwrap();
+        anchor["trustAnchorArn"].as_str().unwrap()
+    };
+    let (anchor, own) = (anchor("seb"), anchor("seb-own"));
+    assert!(resources.contains(anchor) && resources.contains(own), "{resources}");
     for (name, (id, content)) in &deployed {
-        let text = rendered[name.strip_prefix("seb-").unwrap()].as_str().unwrap().replace(SOME_ANCHOR, anchor);
+        let text = rendered[name.strip_prefix("seb-").unwrap()].as_str().unwrap();
+        let text = text.replace(SOME_ANCHOR, anchor).replace(SOME_OWN, own);
         assert_eq!(*content, serde_json::from_str::<Value>(&text).unwrap(), "{name}");
         assert_eq!(management.attached(id).await, [organization.unit.as_str()], "{name}");
     }

@@ -189,6 +189,7 @@ impl Facts<'_> {
                 ("region", text(&resource.region)),
                 ("service", text(path.split(':').nth(2).unwrap_or_default())),
                 ("arn", text(path)),
+                ("made", RestrictedExpression::new_bool(resource.made().any(|arn| arn == path))),
             ],
         };
         let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

@@ -227,7 +227,7 @@ impl Client {
             None,
             "seb",
         );
-        let config = self.sts_config(endpoint, region).credentials_provider(caller).build();
+        let config = self.sts_config((endpoint, region), deadline).credentials_provider(caller).build();
         let mut call = aws_sdk_sts::Client::from_conf(config)
             .assume_role()
             .role_arn(asked.role.as_str())
@@ -257,7 +257,7 @@ impl Client {
         asked: &AssumeRole,
         deadline: Instant,
     ) -> Result<(Session, Option<String>), AssumeRoleError> {
-        let config = self.sts_config(endpoint, region).build();
+        let config = self.sts_config((endpoint, region), deadline).build();
         let call = aws_sdk_sts::Client::from_conf(config)
             .assume_role_with_web_identity()
             .role_arn(asked.role.as_str())
@@ -273,8 +273,8 @@ impl Client {
     }
 
     /// For one call: the SDK keeps nothing of it.
-    fn sts_config(&self, endpoint: &Endpoint, region: &Region) -> aws_sdk_sts::config::Builder {
-        let connector = self.connector();
+    fn sts_config(&self, (endpoint, region): (&Endpoint, &Region), deadline: Instant) -> aws_sdk_sts::config::Builder {
+        let connector = self.connector(deadline);
         aws_sdk_sts::Config::builder()
             .behavior_version_latest()
             .region(SdkRegion::new(region.as_str().to_owned()))

@@ -1,25 +1,25 @@
 //! The HTTP client by which IAM Roles Anywhere and STS are called: nothing that mutates goes through it.
+//!
+//! Each call has a connection of its own: the buffers of one that is kept would hold the credentials of the last call, and so
+//! they are freed, and wiped, with it.
 
-use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_smithy_http_client::{Connector, proxy::ProxyConfig};
-use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
-use http_body_util::{BodyExt, Limited};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
-use super::create_session::{CreateSessionError, MAX_ANSWER, RolesAnywhere, Session, SignedRequest};
+use super::create_session::{CreateSessionError, MAX_ANSWER, RolesAnywhere, Session};
+use super::observe::Unfenced;
+use super::request::SignedRequest;
+use super::wire::{Answer, Sent, Wire};
 use crate::clock;
 use crate::identity::Backoff;
-use crate::telemetry::Causes;
 
 /// The most attempts of one `CreateSession` that fail or are not answered. One that is throttled was not looked at, and is
 /// repeated until the deadline.
@@ -52,9 +52,9 @@ pub enum InvalidSettings {
     Tls(String),
 }
 
-/// Warm connections to AWS. Cheap to clone; clones share them.
-#[derive(Clone)]
-pub struct Client(SharedHttpConnector);
+/// Calls of AWS. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Wire>);
 
 impl Client {
     /// A client that has not connected yet.
@@ -62,25 +62,12 @@ impl Client {
     /// # Errors
     /// If the settings cannot be used.
     pub fn new(settings: &Settings) -> Result<Self, InvalidSettings> {
-        let store = match &settings.authorities {
-            None => TrustStore::default(),
-            Some(text) if are_authorities(text) => TrustStore::empty().with_pem_certificate(text.as_bytes()),
-            Some(_) => return Err(InvalidSettings::Authorities),
-        };
-        let tls = TlsContext::builder().with_trust_store(store).build();
-        let tls = tls.map_err(|error| InvalidSettings::Tls(error.to_string()))?;
-        let proxy = match &settings.proxy {
-            None => ProxyConfig::disabled(),
-            Some(url) if !url.contains('@') => ProxyConfig::all(url.as_str()).map_err(|_| InvalidSettings::Proxy)?,
-            Some(_) => return Err(InvalidSettings::Proxy),
-        };
-        let connector = Connector::builder().proxy_config(proxy).tls_provider(Provider::Rustls(CryptoMode::AwsLc));
-        Ok(Self(SharedHttpConnector::new(connector.tls_context(tls).build())))
+        Ok(Self(Arc::new(Wire::new(settings)?)))
     }
 
-    /// What an SDK client is given.
-    pub(super) fn connector(&self) -> SharedHttpConnector {
-        self.0.clone()
+    /// What an SDK client is given: it calls until `deadline` at most.
+    pub(super) fn connector(&self, deadline: Instant) -> SharedHttpConnector {
+        SharedHttpConnector::new(Calls { client: self.clone(), deadline })
     }
 
     /// A session for `identity`, tried until `deadline` at most: again where AWS takes no more calls for now, and a few times
@@ -118,45 +105,65 @@ impl Client {
     ) -> Result<Session, CreateSessionError> {
         let now = || clock::now().map_err(|error| CreateSessionError::Silent(error.to_string()));
         let request = roles.request(identity, now()?).map_err(CreateSessionError::Signing)?;
-        let answer = timeout_at(deadline, self.send(request)).await;
-        let answer = answer.map_err(|_| CreateSessionError::Silent("no answer in time".to_owned()))??;
-        roles.session(answer.status, answer.error_type.as_deref(), &answer.body, now()?)
+        let (url, headers, body) = (request.url, request.headers, request.body.into_bytes());
+        let answer = self.call(SignedRequest { method: "POST", url, headers, body }, deadline).await;
+        let answer = answer.map_err(CreateSessionError::Silent)?;
+        let error_type = answer.headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
+        // It holds secrets.
+        let body = Zeroizing::new(answer.body.to_vec());
+        roles.session(answer.status, error_type, &body, now()?)
     }
 
-    async fn send(&self, request: SignedRequest) -> Result<Answer, CreateSessionError> {
-        let silent = |error: &(dyn std::error::Error + 'static)| CreateSessionError::Silent(Causes(error).to_string());
-        let mut built = http::Request::builder().method(http::Method::POST).uri(&request.url);
-        for (name, value) in &request.headers {
-            built = built.header(name, value);
+    /// The answer to a request, on a connection that is made for it.
+    async fn call(&self, request: SignedRequest, deadline: Instant) -> Result<Answer, String> {
+        let end = request.url.find("://").map_or(0, |at| at + 3);
+        let host = request.url.get(end..).and_then(|rest| rest.find(['/', '?']));
+        let origin = host.and_then(|at| request.url.get(..end + at)).unwrap_or(&request.url).to_owned();
+        match self.0.open(&origin, &Unfenced, deadline).await?.send(request, deadline).await {
+            Sent::Answered(answer) if answer.body.len() > MAX_ANSWER => Err("the answer is too long".to_owned()),
+            Sent::Answered(answer) => Ok(answer),
+            Sent::Denied(denial) => Err(denial.to_string()),
+            Sent::NotWritten(detail) | Sent::Lost(detail) => Err(detail),
         }
-        let built = built.body(SdkBody::from(request.body)).map_err(|error| silent(&error))?;
-        let built = HttpRequest::try_from(built).map_err(|error| silent(&error))?;
-        let response = self.0.call(built).await.map_err(|error| silent(&error))?;
-        let status = response.status().as_u16();
-        let error_type = response.headers().get("x-amzn-errortype").map(str::to_owned);
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|error| silent(&*error))?;
-        Ok(Answer { status, error_type, body: Zeroizing::new(body.to_bytes().to_vec()) })
     }
 }
 
-/// Whether the text is certificates, and nothing that the TLS library would not take.
-fn are_authorities(text: &str) -> bool {
-    let mut some = false;
-    CertificateDer::pem_slice_iter(text.as_bytes()).all(|certificate| {
-        some = true;
-        certificate.is_ok_and(|certificate| webpki::anchor_from_trusted_cert(&certificate).is_ok())
-    }) && some
+/// The calls of an SDK client.
+#[derive(Debug)]
+struct Calls {
+    client: Client,
+    deadline: Instant,
 }
 
-struct Answer {
-    status: u16,
-    error_type: Option<String>,
-    /// It holds secrets. The buffers of the libraries below are not zeroized: `docs/aws.md` says so.
-    body: Zeroizing<Vec<u8>>,
+impl HttpConnector for Calls {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (client, deadline) = (self.client.clone(), self.deadline);
+        HttpConnectorFuture::new(async move {
+            let request = signed(&request).map_err(|what| ConnectorError::user(what.into()))?;
+            let answer = client.call(request, deadline).await;
+            let answer = answer.map_err(|what| ConnectorError::io(what.into()))?;
+            let mut built = http::Response::builder().status(answer.status);
+            built.headers_mut().into_iter().for_each(|headers| headers.clone_from(&answer.headers));
+            let built =
+                built.body(SdkBody::from(answer.body)).map_err(|error| ConnectorError::other(error.into(), None))?;
+            HttpResponse::try_from(built).map_err(|error| ConnectorError::other(error.into(), None))
+        })
+    }
 }
 
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Client")
+/// What the SDK signed, with the host that it leaves to the connection.
+fn signed(request: &HttpRequest) -> Result<SignedRequest, &'static str> {
+    let uri: http::Uri = request.uri().parse().map_err(|_| "not a URL")?;
+    let mut headers: Vec<_> =
+        request.headers().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    if request.headers().get("host").is_none() {
+        let host = uri.authority().ok_or("a URL without a host")?;
+        headers.push(("host".to_owned(), host.to_string()));
+    }
+    match (request.method(), request.body().bytes()) {
+        ("POST", Some(body)) => {
+            Ok(SignedRequest { method: "POST", url: request.uri().to_owned(), headers, body: body.to_vec() })
+        }
+        _ => Err("not a call of STS"),
     }
 }

@@ -148,7 +148,7 @@ impl Aws {
             Sent::Lost(detail) => Performed::Unknown { detail },
             Sent::Answered(answer) => {
                 let answer = operation.answer(answer.status, &answer.headers, &answer.body);
-                let binding = performing.exchange.binding();
+                let binding = &bound_by(performing.exchange.binding(), resource);
                 match (Asked::of(&operation, &input), answer) {
                     (Some(asked), Answer::Accepted { output, .. }) => {
                         self.follow(&resource.region, &asked, &output, end, binding).await
@@ -211,12 +211,10 @@ impl Aws {
             }
             // Without leave to look, and where there is nothing, it is as if AWS showed none. A session that has run out is
             // something else.
-            Answer::Refused(Refusal { kind: RefusalKind::NotFound | RefusalKind::Invalid, .. }) => Ok(None),
-            Answer::Refused(Refusal { kind: RefusalKind::Denied, code, .. })
-                if code.starts_with("AccessDenied") || code == "UnauthorizedOperation" =>
-            {
-                Ok(None)
-            }
+            Answer::Refused(Refusal {
+                kind: RefusalKind::NotFound | RefusalKind::Invalid | RefusalKind::Denied,
+                ..
+            }) => Ok(None),
             Answer::Refused(Refusal { code, message, .. }) => Err(Failure(format!("{code}: {message}"))),
             Answer::Failed { detail } | Answer::NotCredible { detail } => Err(Failure(detail)),
         }
@@ -241,6 +239,16 @@ impl Aws {
             Sent::Answered(answer) => Ok(operation.answer(answer.status, &answer.headers, &answer.body)),
             Sent::Denied(denial) => Err(Failure(denial.to_string())),
             Sent::NotWritten(detail) | Sent::Lost(detail) => Err(Failure(detail)),
+        }
+    }
+}
+
+/// What the session is bound to and what not, for the record.
+fn bound_by(binding: &str, resource: &AwsResource) -> String {
+    match resource.made().collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => binding.to_owned(),
+        made => {
+            format!("{binding}; AWS chooses which resource it is, so that the session is not bound to one of {made}")
         }
     }
 }
@@ -272,8 +280,10 @@ fn rejection(terms: &Terms, kind: RefusalKind) -> Rejection {
     match kind {
         RefusalKind::Throttled => Rejection::Busy,
         // The session policy denies everything from then on.
-        RefusalKind::Denied if now().is_ok_and(|now| now > terms.deadline()) => Rejection::TooLate,
-        RefusalKind::Denied => Rejection::Forbidden,
+        RefusalKind::Denied | RefusalKind::Unauthenticated if now().is_ok_and(|now| now > terms.deadline()) => {
+            Rejection::TooLate
+        }
+        RefusalKind::Denied | RefusalKind::Unauthenticated => Rejection::Forbidden,
         RefusalKind::Precondition => Rejection::Precondition,
         RefusalKind::Conflict if absent => Rejection::Precondition,
         RefusalKind::Conflict => Rejection::Busy,

@@ -9,7 +9,8 @@
 //! - It holds for seconds, although AWS gives no session of less than 900 s.
 //!
 //! Actions and resources are two lists: each certified action is allowed on each certified resource. An action that has no
-//! resources (IAM evaluates it against `*`) cannot be certified, because the resource is no exact ARN.
+//! resources (IAM evaluates it against `*`) cannot be certified, because the resource is no ARN. One whose identifier AWS
+//! chooses stands there as in the contract, with its wildcard.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +66,7 @@ pub fn session_policy(
             return Err(PolicyError::Nothing(what));
         }
     }
-    arns.iter().try_for_each(|arn| literal(arn))?;
+    arns.iter().filter(|arn| !resource.may_name(arn)).try_for_each(|arn| Err(not_literal(arn)))?;
     conditions.iter().try_for_each(check_condition)?;
 
     let end = Timestamp::from_seconds(not_after.seconds()).unwrap_or(not_after).to_string();
@@ -168,12 +169,8 @@ impl Serialize for Listed<'_> {
     }
 }
 
-fn literal(text: &str) -> Result<(), PolicyError> {
-    let plain = |octet: u8| octet.is_ascii_graphic() && octet != b'*' && octet != b'?';
-    match !text.is_empty() && text.bytes().all(plain) && !text.contains("${") {
-        true => Ok(()),
-        false => Err(PolicyError::NotLiteral(text.chars().take(80).collect())),
-    }
+fn not_literal(text: &str) -> PolicyError {
+    PolicyError::NotLiteral(text.chars().take(80).collect())
 }
 
 fn check_condition((key, values): (&String, &Vec<String>)) -> Result<(), PolicyError> {
@@ -182,7 +179,7 @@ fn check_condition((key, values): (&String, &Vec<String>)) -> Result<(), PolicyE
         return Err(PolicyError::Condition(key.chars().take(80).collect()));
     }
     match values.iter().find(|value| value.contains("${")) {
-        Some(value) => Err(PolicyError::NotLiteral(value.chars().take(80).collect())),
+        Some(value) => Err(not_literal(value)),
         None => Ok(()),
     }
 }

@@ -53,6 +53,8 @@ pub enum ExchangeSettings {
     },
     /// By [`Pooled`].
     Pooled {
+        /// The profile with the bootstrap role.
+        profile: Arn,
         /// The role of the broker's own session.
         bootstrap_role: Arn,
         /// The role of those that it asks for.
@@ -144,8 +146,8 @@ impl Account {
                 let exchange = PerMutation::new(client, bootstrap, self.sts(), role.clone());
                 (Exchange::PerMutation(exchange), Some(Quota::new(*per_second)))
             }
-            ExchangeSettings::Pooled { bootstrap_role, role } => {
-                let bootstrap = self.roles(&self.trust_anchor, &self.profile, bootstrap_role)?;
+            ExchangeSettings::Pooled { profile, bootstrap_role, role } => {
+                let bootstrap = self.roles(&self.trust_anchor, profile, bootstrap_role)?;
                 let exchange = Pooled::new(client, bootstrap, identities.clone(), self.sts(), role.clone());
                 (Exchange::Pooled(exchange), None)
             }

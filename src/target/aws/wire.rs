@@ -73,9 +73,13 @@ impl Wire {
         let mut roots = RootCertStore::empty();
         match &settings.authorities {
             Some(text) => {
+                // One at least, and nothing that the TLS library would not take.
                 for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
                     let certificate = certificate.map_err(|_| InvalidSettings::Authorities)?;
                     roots.add(certificate).map_err(|_| InvalidSettings::Authorities)?;
+                }
+                if roots.is_empty() {
+                    return Err(InvalidSettings::Authorities);
                 }
             }
             None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),

@@ -32,6 +32,11 @@ variable "execution_ca" {
   description = "PEM of the CA below which execution identities are minted."
 }
 
+variable "trust_domain_ca" {
+  type        = string
+  description = "PEM of the CA of the trust domain, below which broker and authority have their own identities."
+}
+
 variable "alarm_topic_arn" {
   type        = string
   description = "SNS topic that is told of what is found."
@@ -64,6 +69,12 @@ module "trust_anchor" {
   certificates = var.execution_ca
 }
 
+module "own_trust_anchor" {
+  source       = "../../modules/trust-anchor"
+  name         = "seb-own"
+  certificates = var.trust_domain_ca
+}
+
 module "permission_boundary" {
   source     = "../../modules/permission-boundary"
   account_id = var.account_id
@@ -87,6 +98,12 @@ module "broker_roles" {
       resources = ["arn:aws:dynamodb:${var.region}:${var.account_id}:table/*", "arn:aws:s3:::shop-*"]
     }
   }
+
+  readers = {
+    trust_anchor_arn = module.own_trust_anchor.arn
+    spiffe_ids       = { broker = "spiffe://example.org/seb", authority = "spiffe://example.org/sab" }
+    actions          = ["dynamodb:DescribeTable", "ec2:DescribeSecurityGroupRules", "s3:GetBucketPolicy"]
+  }
 }
 
 module "guardrails" {
@@ -96,10 +113,11 @@ module "guardrails" {
     aws = aws.management
   }
 
-  target_ids              = [var.organizational_unit]
-  administrator_role_arns = [var.workload_role_arn]
-  trust_anchor_arns       = [module.trust_anchor.arn]
-  break_glass             = true
+  target_ids               = [var.organizational_unit]
+  administrator_role_arns  = [var.workload_role_arn]
+  trust_anchor_arns        = [module.trust_anchor.arn]
+  reader_trust_anchor_arns = [module.own_trust_anchor.arn]
+  break_glass              = true
 
   protected = {
     actions   = local.actions

@@ -17,6 +17,11 @@ variable "execution_ca" {
   description = "PEM of the CA below which execution identities are minted (`execution-bundle.pem`)."
 }
 
+variable "trust_domain_ca" {
+  type        = string
+  description = "PEM of the CA of the trust domain, below which broker and authority have their own identities (`bundle.pem`)."
+}
+
 provider "aws" {
   region              = var.region
   allowed_account_ids = [var.account_id]
@@ -25,6 +30,12 @@ provider "aws" {
 module "trust_anchor" {
   source       = "../../modules/trust-anchor"
   certificates = var.execution_ca
+}
+
+module "own_trust_anchor" {
+  source       = "../../modules/trust-anchor"
+  name         = "seb-own"
+  certificates = var.trust_domain_ca
 }
 
 module "permission_boundary" {
@@ -50,6 +61,12 @@ module "broker_roles" {
       actions   = ["iam:UpdateAccessKey"]
       resources = ["arn:aws:iam::${var.account_id}:user/*"]
     }
+  }
+
+  readers = {
+    trust_anchor_arn = module.own_trust_anchor.arn
+    spiffe_ids       = { broker = "spiffe://example.org/seb", authority = "spiffe://example.org/sab" }
+    actions          = ["autoscaling:DescribeAutoScalingGroups", "dynamodb:DescribeTable", "iam:GetUser", "iam:ListAccessKeys"]
   }
 }
 
@@ -155,5 +172,8 @@ output "broker" {
     profile_arn         = module.broker_roles.profile_arn
     bootstrap_role_arn  = module.broker_roles.bootstrap_role_arn
     execution_role_arns = module.broker_roles.execution_role_arns
+    own_anchor_arn      = module.own_trust_anchor.arn
+    reader_profile_arn  = module.broker_roles.reader_profile_arn
+    reader_role_arns    = module.broker_roles.reader_role_arns
   }
 }

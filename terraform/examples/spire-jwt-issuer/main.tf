@@ -18,6 +18,11 @@ variable "issuer" {
   default     = "https://oidc.spire.example.org"
 }
 
+variable "own_trust_anchor_arn" {
+  type        = string
+  description = "Trust anchor of the trust domain, by which broker and authority read the account: module `trust-anchor`, as in ../single-account."
+}
+
 provider "aws" {
   region              = var.region
   allowed_account_ids = [var.account_id]
@@ -55,6 +60,12 @@ module "broker_roles" {
       actions   = ["dynamodb:UpdateTable"]
       resources = ["arn:aws:dynamodb:${var.region}:${var.account_id}:table/orders"]
     }
+  }
+
+  readers = {
+    trust_anchor_arn = var.own_trust_anchor_arn
+    spiffe_ids       = { broker = "spiffe://example.org/seb", authority = "spiffe://example.org/sab" }
+    actions          = ["dynamodb:DescribeTable"]
   }
 
   depends_on = [aws_iam_openid_connect_provider.spire]

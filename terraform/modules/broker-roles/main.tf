@@ -51,3 +51,44 @@ resource "aws_iam_role_policy" "execution" {
   role   = aws_iam_role.execution[each.key].id
   policy = local.policies["execution_permissions/${each.key}"]
 }
+
+resource "aws_iam_policy" "reader" {
+  count = var.readers == null ? 0 : 1
+
+  name        = "${var.name}-reader-boundary"
+  path        = "/seb/"
+  description = "What no reader can exceed"
+  policy      = local.policies.reader
+  tags        = var.tags
+}
+
+resource "aws_iam_role" "reader" {
+  for_each = local.spiffe_ids
+
+  name                 = "${var.name}-reader-${each.key}"
+  path                 = "/seb/reader/"
+  description          = "Reads baselines and evidence, as ${each.key}"
+  assume_role_policy   = local.policies["reader_trust/${each.key}"]
+  permissions_boundary = aws_iam_policy.reader[0].arn
+  max_session_duration = 3600
+  tags                 = var.tags
+}
+
+resource "aws_iam_role_policy" "reader" {
+  for_each = local.spiffe_ids
+
+  name   = "seb"
+  role   = aws_iam_role.reader[each.key].id
+  policy = local.policies.reader
+}
+
+# Another than that of the bootstrap role, whose session policy denies reading.
+resource "aws_rolesanywhere_profile" "reader" {
+  count = var.readers == null ? 0 : 1
+
+  name             = "${var.name}-reader"
+  enabled          = true
+  role_arns        = [for role in aws_iam_role.reader : role.arn]
+  duration_seconds = 900
+  tags             = var.tags
+}

@@ -103,6 +103,44 @@ locals {
     }
   }
 
+  # Reading: who, and what. Besides what contracts are read by, what the broker asks to settle a mutation of which nobody knows
+  # the end (docs/aws.md).
+  spiffe_ids = try({ for name, id in var.readers.spiffe_ids : name => id }, {})
+  evidence   = ["cloudformation:GetResourceRequestStatus", "ec2:DescribeHosts", "ec2:DescribeInstances", "eks:DescribeCluster", "secretsmanager:ListSecretVersionIds"]
+  read       = "^[a-z0-9-]+:(Describe|Get|List|Search)[A-Z][A-Za-z0-9]*$"
+  leads_on   = "^(sts|sso):|^lambda:Get(Function|LayerVersion)$|^kms:GetParametersForImport$|:Get[A-Za-z]*(Credentials|CredentialReport|Password|PasswordData|SecretValue|Token)$"
+  reads      = sort(distinct(concat(local.evidence, try(tolist(var.readers.actions), []))))
+
+  # A reader is one process, by its own certificate: its URI is named to the letter.
+  reader_trust = {
+    for name, id in local.spiffe_ids : name => {
+      Version = "2012-10-17"
+      Statement = [{
+        Sid       = "ByAnchor"
+        Effect    = "Allow"
+        Principal = { Service = "rolesanywhere.amazonaws.com" }
+        Action    = local.assume
+        Condition = {
+          ArnEquals    = { "aws:SourceArn" = var.readers.trust_anchor_arn }
+          StringEquals = { "aws:PrincipalTag/x509SAN/URI" = id }
+        }
+      }]
+    }
+  }
+
+  # The reads, and nothing else whatever is attached to the role or granted to its sessions: the denial is explicit. Policy of
+  # the role, and its permission boundary.
+  #
+  # What it does not bind: which resources a reader sees. It reads all that its actions can read, in every region: leave out
+  # actions by which data can be read in bulk.
+  reader = {
+    Version = "2012-10-17"
+    Statement = [
+      { Sid = "Reads", Effect = "Allow", Action = local.reads, Resource = "*" },
+      { Sid = "NothingElse", Effect = "Deny", NotAction = local.reads, Resource = "*" },
+    ]
+  }
+
   by_name = {
     bootstrap_trust       = jsonencode(local.bootstrap_trust)
     bootstrap_permissions = jsonencode(local.bootstrap_permissions)
@@ -111,10 +149,12 @@ locals {
   policies = merge(
     { for name, text in local.by_name : name => text if local.by_anchor || name == "execution_trust" },
     { for name, policy in local.execution_permissions : "execution_permissions/${name}" => jsonencode(policy) },
+    { for name, policy in local.reader_trust : "reader_trust/${name}" => jsonencode(policy) },
+    { for name, text in { reader = jsonencode(local.reader) } : name => text if var.readers != null },
   )
 
-  # Characters that AWS takes: a trust policy, the session policy of a profile, the inline policies of a role.
-  policy_limits = { bootstrap_trust = 2048, execution_trust = 2048, bootstrap_permissions = 2048 }
+  # Characters that AWS takes: a trust policy, the session policy of a profile, a managed policy, the inline policies of a role.
+  policy_limits = { bootstrap_trust = 2048, execution_trust = 2048, bootstrap_permissions = 2048, reader = 6144 }
   too_large     = [for name, text in local.policies : "${name} (${length(text)})" if length(text) > lookup(local.policy_limits, name, 10240)]
 }
 

@@ -1,6 +1,6 @@
 variable "name" {
   type        = string
-  description = "What the names of the roles and of the profile begin with: `seb`, or `seb-...`, by which the detection knows them."
+  description = "What the names of the roles and of the profiles begin with: `seb`, or `seb-...`, by which the detection knows them."
   default     = "seb"
 
   validation {
@@ -145,9 +145,39 @@ variable "permission_boundary_arn" {
   }
 }
 
+variable "readers" {
+  type = object({
+    trust_anchor_arn = string
+    spiffe_ids       = map(string)
+    actions          = optional(set(string), [])
+  })
+  description = "Who reads the account by a role of its own, SPIFFE IDs by name, such as `{ broker = ..., authority = ... }`; the trust anchor below which their own SVIDs are; and the actions by which contracts are read. Those that settle what came of a mutation are always there."
+  default     = null
+
+  validation {
+    condition     = var.readers == null || can(regex("^arn:${var.partition}:rolesanywhere:[a-z0-9-]+:${var.account_id}:trust-anchor/[A-Za-z0-9-]+$", var.readers.trust_anchor_arn))
+    error_message = "The trust anchor of `readers` is `arn:PARTITION:rolesanywhere:REGION:ACCOUNT:trust-anchor/ID`, in the account of the roles."
+  }
+
+  validation {
+    condition     = var.readers == null || alltrue([for name, _ in try(var.readers.spiffe_ids, {}) : can(regex("^[a-z0-9-]{1,32}$", name))]) && try(length(var.readers.spiffe_ids), 0) >= 1
+    error_message = "There is at least one reader, and its name has at most 32 lower-case letters, digits and dashes."
+  }
+
+  validation {
+    condition     = var.readers == null || alltrue([for _, id in try(var.readers.spiffe_ids, {}) : can(regex("^spiffe://${replace(var.trust_domain, ".", "\\.")}(/[A-Za-z0-9._-]+)+$", id)) && !startswith(id, "spiffe://${var.trust_domain}/seb/execution/") && length(id) <= 256])
+    error_message = "A reader is `spiffe://TRUST DOMAIN/PATH` in `trust_domain`, of at most 256 characters, and no execution identity."
+  }
+
+  validation {
+    condition     = var.readers == null || alltrue([for action in try(tolist(var.readers.actions), []) : can(regex(local.read, action)) && !can(regex(local.leads_on, action))])
+    error_message = "Readers have actions of the form `service:Action` that begin with `Describe`, `Get`, `List` or `Search`, without wildcards, and none that hands out a secret or a session. These are not such: ${join(", ", [for action in try(tolist(var.readers.actions), []) : action if !can(regex(local.read, action)) || can(regex(local.leads_on, action))])}."
+  }
+}
+
 variable "tags" {
   type        = map(string)
-  description = "Tags of the roles and of the profile."
+  description = "Tags of the roles and of the profiles."
   default     = {}
 
   validation {

@@ -12,7 +12,7 @@
 
 locals {
   role     = "arn:${var.partition}:iam::*:role/seb"
-  pathways = { executions = "${local.role}/execution/*", federated = "${local.role}/federated/*", bootstrap = "${local.role}/bootstrap/*", break_glass = "${local.role}/break-glass/*" }
+  pathways = { executions = "${local.role}/execution/*", federated = "${local.role}/federated/*", bootstrap = "${local.role}/bootstrap/*", break_glass = "${local.role}/break-glass/*", reader = "${local.role}/reader/*" }
 
   # Sessions of these have a source identity, or they are denied.
   identified = concat([local.pathways.executions], var.break_glass ? [local.pathways.break_glass] : [])
@@ -96,7 +96,7 @@ locals {
     Statement = concat(
       [
         { Sid = "Executions", Effect = "Deny", Action = ["sts:AssumeRole"], Resource = local.pathways.executions, Condition = { ArnNotLike = { "aws:PrincipalArn" = local.pathways.bootstrap } } },
-        { Sid = "Bootstrap", Effect = "Deny", Action = ["sts:AssumeRole"], Resource = [local.pathways.bootstrap, local.pathways.federated] },
+        { Sid = "Bootstrap", Effect = "Deny", Action = ["sts:AssumeRole"], Resource = [local.pathways.bootstrap, local.pathways.federated, local.pathways.reader] },
         # Tags by which sessions are recognized: of a session, and of a role, which its sessions inherit.
         {
           Sid      = "SessionTags"
@@ -141,8 +141,12 @@ locals {
           { Sid = "Anchors", Effect = "Deny", Principal = "*", Action = ["sts:AssumeRole"], Resource = local.pathways.bootstrap },
           { for key, value in { Condition = { ArnNotLike = { "aws:SourceArn" = sort(var.trust_anchor_arns) } } } : key => value if length(var.trust_anchor_arns) > 0 },
         ),
+        merge(
+          { Sid = "Readers", Effect = "Deny", Principal = "*", Action = ["sts:AssumeRole"], Resource = local.pathways.reader },
+          { for key, value in { Condition = { ArnNotLike = { "aws:SourceArn" = sort(var.reader_trust_anchor_arns) } } } : key => value if length(var.reader_trust_anchor_arns) > 0 },
+        ),
         { Sid = "Executions", Effect = "Deny", Principal = "*", Action = ["sts:AssumeRole"], Resource = local.pathways.executions, Condition = { ArnNotLike = { "aws:PrincipalArn" = local.pathways.bootstrap } } },
-        { Sid = "Tokens", Effect = "Deny", Principal = "*", Action = ["sts:AssumeRoleWithSAML", "sts:AssumeRoleWithWebIdentity"], Resource = concat([local.pathways.bootstrap, local.pathways.break_glass, local.pathways.executions], var.web_identity ? [] : [local.pathways.federated]) },
+        { Sid = "Tokens", Effect = "Deny", Principal = "*", Action = ["sts:AssumeRoleWithSAML", "sts:AssumeRoleWithWebIdentity"], Resource = concat([local.pathways.bootstrap, local.pathways.break_glass, local.pathways.executions, local.pathways.reader], var.web_identity ? [] : [local.pathways.federated]) },
       ],
       [
         for sid, condition in { NotMinted = { ArnNotLike = { "aws:PrincipalArn" = local.admitted } }, NoSourceIdentity = local.no_source_identity } :

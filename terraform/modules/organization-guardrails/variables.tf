@@ -58,7 +58,7 @@ variable "administrator_role_arns" {
   description = "Roles that may change the broker's roles, anchors, policies, trails and rules: the one that applies these modules. Above the guardrails, so as few as possible, and with people's approval in front."
 
   validation {
-    condition     = length(var.administrator_role_arns) >= 1 && alltrue([for arn in var.administrator_role_arns : can(regex("^arn:${var.partition}:iam::([0-9]{12}|\\*):role/[A-Za-z0-9+=,.@_/-]+$", arn)) && !can(regex("role/seb/(execution|federated|bootstrap|break-glass)/", arn))])
+    condition     = length(var.administrator_role_arns) >= 1 && alltrue([for arn in var.administrator_role_arns : can(regex("^arn:${var.partition}:iam::([0-9]{12}|\\*):role/[A-Za-z0-9+=,.@_/-]+$", arn)) && !can(regex("role/seb/(execution|federated|bootstrap|break-glass|reader)/", arn))])
     error_message = "There is at least one administrator: the ARN of a role, complete but for the account, which may be `*`, and none of the broker's own roles."
   }
 }
@@ -71,6 +71,17 @@ variable "trust_anchor_arns" {
   validation {
     condition     = alltrue([for arn in var.trust_anchor_arns : can(regex("^arn:${var.partition}:rolesanywhere:[a-z0-9-]+:[0-9]{12}:trust-anchor/[A-Za-z0-9-]+$", arn))])
     error_message = "Expected `arn:PARTITION:rolesanywhere:REGION:ACCOUNT:trust-anchor/ID`."
+  }
+}
+
+variable "reader_trust_anchor_arns" {
+  type        = set(string)
+  description = "The trust anchors that lead to the roles that read: no other does. Left out, the resource control policy lets none in."
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.reader_trust_anchor_arns : can(regex("^arn:${var.partition}:rolesanywhere:[a-z0-9-]+:[0-9]{12}:trust-anchor/[A-Za-z0-9-]+$", arn))])
+    error_message = "Expected the anchors of readers as `arn:PARTITION:rolesanywhere:REGION:ACCOUNT:trust-anchor/ID`."
   }
 }
 

@@ -11,7 +11,7 @@ variable "name" {
 
 variable "certificates" {
   type        = string
-  description = "PEM of the CA below which execution identities are minted: one certificate, or two while the next one takes over. Not the root of the trust domain: an anchor admits whatever is below it."
+  description = "PEM of the CA below which execution identities are minted: one certificate, or two while the next one takes over. Not the root of the trust domain: an anchor admits whatever is below it. For roles that read: the CA of the trust domain."
   default     = null
 
   validation {

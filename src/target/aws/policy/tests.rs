@@ -109,6 +109,48 @@ fn a_condition_that_does_not_hold_is_denied_and_not_only_not_allowed() {
     }
 }
 
+/// What AWS chooses is any of its type, in one region of one account; nothing else is.
+#[test]
+fn i4_what_is_made_is_bound_to_its_type_region_and_account() {
+    let ec2 = |rest: &str| format!("arn:aws:ec2:{rest}");
+    let (instances, template) =
+        (ec2("eu-west-1:123456789012:instance/*"), ec2("eu-west-1:123456789012:launch-template/lt-1"));
+    let certified = resource(&["ec2:RunInstances"], &[&template, &instances]);
+    let policy = session_policy(&certified, &Conditions::new(), at(END)).unwrap();
+    assert!(policy.contains(&format!(r#""Resource":["{template}","{instances}"]"#)), "{policy}");
+    for (action, arn, expected) in [
+        ("ec2:RunInstances", "eu-west-1:123456789012:instance/i-1", Verdict::Allowed),
+        ("ec2:RunInstances", "eu-west-1:123456789012:launch-template/lt-1", Verdict::Allowed),
+        ("ec2:RunInstances", "eu-west-1:123456789012:launch-template/lt-2", Verdict::Denied),
+        ("ec2:RunInstances", "eu-west-1:123456789012:volume/vol-1", Verdict::Denied),
+        ("ec2:RunInstances", "eu-west-1:123456789012:network-interface/eni-1", Verdict::Denied),
+        ("ec2:RunInstances", "us-east-1:123456789012:instance/i-1", Verdict::Denied),
+        ("ec2:RunInstances", "eu-west-1:999999999999:instance/i-1", Verdict::Denied),
+        ("ec2:TerminateInstances", "eu-west-1:123456789012:instance/i-1", Verdict::Denied),
+        ("ec2:CreateTags", "eu-west-1:123456789012:instance/i-1", Verdict::Denied),
+        ("ssm:SendCommand", "eu-west-1:123456789012:instance/i-1", Verdict::Denied),
+    ] {
+        assert_eq!(evaluate(&policy, &asked(action, &ec2(arn), END)), expected, "{action} {arn}");
+    }
+    let secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:";
+    let certified = resource(&["secretsmanager:CreateSecret"], &[&format!("{secret}shop/db-??????")]);
+    let policy = session_policy(&certified, &Conditions::new(), at(END)).unwrap();
+    for (name, expected) in [
+        ("shop/db-a1B2c3", Verdict::Allowed),
+        ("shop/db-a1B2c", Verdict::Denied),
+        ("shop/db-2-a1B2c3", Verdict::Denied),
+        ("shop/other-a1B2c3", Verdict::Denied),
+    ] {
+        let request = asked("secretsmanager:CreateSecret", &format!("{secret}{name}"), END);
+        assert_eq!(evaluate(&policy, &request), expected, "{name}");
+    }
+    // The same ARN is nobody else's: what could be done to every instance is no session.
+    for actions in [["ec2:TerminateInstances"].as_slice(), &["ec2:RunInstances", "ec2:CreateTags"]] {
+        let refused = session_policy(&resource(actions, &[&instances]), &Conditions::new(), at(END));
+        assert!(matches!(refused, Err(PolicyError::NotLiteral(_))), "{actions:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn i4_exactly_what_is_certified_is_allowed_and_all_else_is_denied(

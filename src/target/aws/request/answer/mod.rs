@@ -59,8 +59,10 @@ pub struct Refusal {
 pub enum RefusalKind {
     /// It takes no more calls for now, or a quota is used up.
     Throttled,
-    /// The session may not do this, or is none (any more).
+    /// The session may not do this.
     Denied,
+    /// The session is none (any more), or did not sign this.
+    Unauthenticated,
     /// The condition in the call did not hold.
     Precondition,
     /// Something else is being done to the resource, or it exists already.
@@ -152,7 +154,7 @@ impl RefusalKind {
     pub const fn rejection(self) -> Rejection {
         match self {
             Self::Throttled => Rejection::Busy,
-            Self::Denied => Rejection::Forbidden,
+            Self::Denied | Self::Unauthenticated => Rejection::Forbidden,
             // The resource is not as certified.
             Self::Precondition | Self::Conflict | Self::NotFound => Rejection::Precondition,
             Self::Invalid => Rejection::Invalid,

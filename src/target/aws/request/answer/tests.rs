@@ -83,6 +83,8 @@ fn refusals_are_told_apart() {
         ("iam:TagRole", 409, query("LimitExceeded"), "LimitExceeded", RefusalKind::Throttled),
         ("rds:StopDBInstance", 400, query("InvalidParameterValue"), "InvalidParameterValue", RefusalKind::Invalid),
         ("ec2:StopInstances", 403, ec2("UnauthorizedOperation"), "UnauthorizedOperation", RefusalKind::Denied),
+        ("ec2:StopInstances", 400, ec2("RequestExpired"), "RequestExpired", RefusalKind::Unauthenticated),
+        ("ec2:StopInstances", 403, ec2("SomethingNew"), "SomethingNew", RefusalKind::Unauthenticated),
         (
             "ec2:StopInstances",
             400,
@@ -241,6 +243,7 @@ fn i6_what_is_not_known_is_not_guessed() {
         ("ResourceInUseException", Rejection::Precondition),
         ("ThrottlingException", Rejection::Busy),
         ("AccessDeniedException", Rejection::Forbidden),
+        ("ExpiredTokenException", Rejection::Forbidden),
         ("ValidationException", Rejection::Invalid),
     ] {
         let body = format!(r#"{{"__type":"x#{code}","message":"m"}}"#);
