@@ -38,6 +38,18 @@ const MADE: &[(&str, &[&str])] = &[
 /// Services whose actions know keys and identities alone.
 const BESIDE: [&str; 2] = ["iam", "kms"];
 
+/// An ARN with all six parts that IAM takes literally: no wildcard, and no policy variable such as `${aws:username}`.
+pub(super) fn is_exact_arn(text: &str) -> bool {
+    let mut parts = text.splitn(6, ':');
+    text.len() <= 2048
+        && text.bytes().all(|b| b.is_ascii_graphic() && b != b'*' && b != b'?')
+        && !text.contains("${")
+        && parts.next() == Some("arn")
+        && parts.next().is_some_and(|partition| !partition.is_empty())
+        && parts.next().is_some_and(|service| !service.is_empty())
+        && parts.nth(2).is_some_and(|resource| !resource.is_empty())
+}
+
 /// Whether a text has what IAM takes for a wildcard.
 pub(super) fn has_wildcard(text: &str) -> bool {
     text.contains(['*', '?'])
@@ -89,6 +101,19 @@ mod tests {
 
     fn is_taken(actions: &[&str], arn: &str) -> bool {
         resource(actions, arn).check().is_ok()
+    }
+
+    #[test]
+    fn arns_are_exact() {
+        for good in ["arn:aws:s3:::bucket", "arn:aws-cn:iam::123456789012:role/a/b", "arn:aws:s3:::b/a$b"] {
+            assert!(is_exact_arn(good), "{good}");
+        }
+        let long = format!("arn:aws:s3:::{}", "a".repeat(2048));
+        for bad in
+            ["arn:aws:s3:::", "arn:aws:s3", "arn::s3:::b", "ARN:aws:s3:::b", "arn:aws:s3:::*", "arn:aws:s3:::b ", &long]
+        {
+            assert!(!is_exact_arn(bad), "{bad}");
+        }
     }
 
     const INSTANCE: &str = "arn:aws:ec2:eu-west-1:123456789012:instance/*";

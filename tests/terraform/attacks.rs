@@ -1,13 +1,13 @@
 //! Every attack held against the policies that are deployed, and what the broker does itself.
 
 use crate::iam::{Request, Verdict, evaluate};
+use crate::readers::{OWN, READER, to_read};
 use crate::render::POLICIES;
 use crate::table::Caller::{Member, Outside, Service, Unbound};
 use crate::table::Comes::{Denied, NotLetIn, Through};
 use crate::table::{
-    ADMIN, ANCHOR, BOOTSTRAP, CONTROLS, EXECUTION, FEDERATED, GLASS, IDENTITY, MUTATION, MUTATIONS, NOW, ORDERS, OWN,
-    READER, RESOURCES, RUNS, Row, SECOND, SESSIONS, attacks, by, certificate, execution, person, second, to_read,
-    token,
+    ADMIN, ANCHOR, BOOTSTRAP, CONTROLS, EXECUTION, FEDERATED, GLASS, IDENTITY, MUTATION, MUTATIONS, NOW, ORDERS,
+    RESOURCES, RUNS, Row, SECOND, SESSIONS, attacks, by, certificate, execution, person, second, token,
 };
 
 const GUARDRAILS: [&str; 4] = [MUTATIONS, CONTROLS, SESSIONS, RESOURCES];

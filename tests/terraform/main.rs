@@ -16,6 +16,8 @@ mod inputs;
 #[cfg(test)]
 mod pages;
 #[cfg(test)]
+mod readers;
+#[cfg(test)]
 mod render;
 #[cfg(test)]
 mod table;

@@ -1,6 +1,7 @@
 //! The attacks of `docs/terraform.md`, and what comes of each.
 
 use crate::iam::Request;
+use crate::readers::readers;
 
 /// Which policies AWS asks beside those of the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +45,6 @@ pub const BOOTSTRAP: &str = "arn:aws:iam::123456789012:role/seb/bootstrap/seb-bo
 pub const EXECUTION: &str = "arn:aws:iam::123456789012:role/seb/execution/seb-orders";
 pub const FEDERATED: &str = "arn:aws:iam::123456789012:role/seb/federated/seb-orders";
 pub const GLASS: &str = "arn:aws:iam::123456789012:role/seb/break-glass/seb-break-glass";
-pub const OWN: &str = "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/22222222-2222-3333-4444-555555555555";
-pub const READER: &str = "arn:aws:iam::123456789012:role/seb/reader/seb-reader-broker";
 pub const ADMIN: &str = "arn:aws:iam::123456789012:user/admin";
 pub const TERRAFORM: &str = "arn:aws:iam::123456789012:role/infrastructure/terraform";
 pub const ORDERS: &str = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders";
@@ -69,13 +68,6 @@ pub fn certificate(anchor: &str, uri: &str, name: &str) -> Request {
         .with("aws:SourceArn", anchor)
         .with("aws:PrincipalTag/x509SAN/URI", uri)
         .with("aws:PrincipalTag/x509Subject/CN", name)
-}
-
-/// A certificate shown for the role by which the broker reads.
-pub fn to_read(anchor: &str, uri: &str, name: &str) -> Request {
-    let mut request = certificate(anchor, uri, name);
-    READER.clone_into(&mut request.resource);
-    request
 }
 
 pub const IDENTITY: &str = "spiffe://example.org/seb/execution/m-0123456789abcdef";
@@ -121,11 +113,9 @@ pub const BY_CONTROLS: Comes = Comes::Denied(&[CONTROLS]);
 pub const IN: &[&str] = &["roles/bootstrap_trust"];
 pub const ON: &[&str] = &["roles/execution_trust"];
 pub const RUNS: &[&str] = &["boundary/boundary", "roles/execution_permissions/orders"];
-pub const READS: &[&str] = &["roles/reader_trust/broker"];
-pub const READING: &[&str] = &["roles/reader"];
 pub const OPEN: &[&str] = &["open/trust"];
 
-fn row(attack: &'static str, from: Caller, beside: &'static [&'static str], request: Request, comes: Comes) -> Row {
+pub fn row(attack: &'static str, from: Caller, beside: &'static [&'static str], request: Request, comes: Comes) -> Row {
     Row { attack, from, beside, request, comes }
 }
 
@@ -195,7 +185,7 @@ pub fn attacks() -> Vec<Row> {
     let changes = CHANGES
         .iter()
         .map(|(attack, action, resource)| row(attack, Member, &[], by(ADMIN, action, resource), BY_CONTROLS));
-    others.chain(ways()).chain(changes).collect()
+    others.chain(ways()).chain(readers()).chain(changes).collect()
 }
 
 fn ways() -> Vec<Row> {
@@ -436,69 +426,6 @@ fn ways() -> Vec<Row> {
             ON,
             token("spire.example.org", IDENTITY, "seb-aws", EXECUTION),
             Denied(&[RESOURCES]),
-        ),
-        row(
-            "an execution identity at the role by which the broker reads",
-            Service,
-            READS,
-            to_read(OWN, IDENTITY, MUTATION),
-            NotLetIn,
-        ),
-        row(
-            "the authority at the role by which the broker reads",
-            Service,
-            READS,
-            to_read(OWN, "spiffe://example.org/sab", "sab"),
-            NotLetIn,
-        ),
-        row(
-            "the broker's own name below another anchor, at that role",
-            Service,
-            READS,
-            to_read(SECOND, "spiffe://example.org/seb", "seb"),
-            Denied(&[RESOURCES]),
-        ),
-        row(
-            "an administrator assumes that role",
-            Member,
-            READS,
-            by(ADMIN, "sts:AssumeRole", READER),
-            Denied(&[RESOURCES, SESSIONS]),
-        ),
-        row(
-            "the session that reads makes a change",
-            Member,
-            READING,
-            by(READER, "dynamodb:UpdateTable", ORDERS).with("aws:SourceIdentity", "CN=seb"),
-            Denied(&[MUTATIONS, RESOURCES, "roles/reader"]),
-        ),
-        row(
-            "it makes a change that nobody protected, after somebody let its role do everything",
-            Member,
-            READING,
-            by(READER, "sns:Publish", "*").with("aws:SourceIdentity", "CN=seb"),
-            Denied(&["roles/reader"]),
-        ),
-        row(
-            "it assumes an execution role",
-            Member,
-            READING,
-            by(READER, "sts:AssumeRole", EXECUTION).with("aws:SourceIdentity", "CN=seb"),
-            Denied(&[RESOURCES, SESSIONS, "roles/reader"]),
-        ),
-        row(
-            "it reads a secret",
-            Member,
-            READING,
-            by(READER, "secretsmanager:GetSecretValue", "*").with("aws:SourceIdentity", "CN=seb"),
-            Denied(&["roles/reader"]),
-        ),
-        row(
-            "the role that reads is given another policy",
-            Member,
-            &[],
-            by(ADMIN, "iam:PutRolePolicy", READER),
-            BY_CONTROLS,
         ),
         row(
             "the execution role is tagged",
