@@ -10,6 +10,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, S
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
+use http_body_util::Full;
 use rustls::sign::CertifiedKey;
 use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
@@ -144,8 +145,9 @@ impl HttpConnector for Calls {
             let answer = answer.map_err(|what| ConnectorError::io(what.into()))?;
             let mut built = http::Response::builder().status(answer.status);
             built.headers_mut().into_iter().for_each(|headers| headers.clone_from(&answer.headers));
-            let built =
-                built.body(SdkBody::from(answer.body)).map_err(|error| ConnectorError::other(error.into(), None))?;
+            // The SDK logs bodies that it has in hand, and this one holds secrets: it gets one to be read.
+            let body = SdkBody::from_body_1_x(Full::new(answer.body));
+            let built = built.body(body).map_err(|error| ConnectorError::other(error.into(), None))?;
             HttpResponse::try_from(built).map_err(|error| ConnectorError::other(error.into(), None))
         })
     }

@@ -92,7 +92,8 @@ impl Wire {
         tls.enable_early_data = false;
         let authority = |url: &String| {
             let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')).unwrap_or_default();
-            authority.parse::<Authority>().ok().filter(|authority| authority.port_u16().is_some())
+            let usable = |authority: &Authority| authority.port_u16().is_some() && !authority.as_str().contains('@');
+            authority.parse::<Authority>().ok().filter(usable)
         };
         let proxy = match settings.proxy.as_ref() {
             None => None,
