@@ -17,10 +17,12 @@ pub mod spire;
 pub mod wire;
 
 use std::fmt::Debug;
+use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -101,12 +103,17 @@ pub fn program(tool: &str, binary: &str) -> PathBuf {
 }
 
 /// A port of the loopback that is free now: below those that the system gives to whoever asks for any, so that no
-/// connection takes it before the server does.
+/// connection takes it before the server does; and no other test has it, in this process or another one, until this one ends.
 pub fn free_port() -> u16 {
+    static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let claims = std::env::temp_dir().join("seb-testbed-ports");
+    std::fs::create_dir_all(&claims).unwrap();
     for _ in 0..1000 {
         let random = seb::key::fresh_serial().unwrap();
         let port = 10_000 + u16::from_be_bytes([random[1], random[2]]) % 20_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let claim = File::create(claims.join(port.to_string())).unwrap();
+        if claim.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            CLAIMED.lock().unwrap().push(claim);
             return port;
         }
     }

@@ -48,6 +48,7 @@ impl Wire {
     /// Answers go through again, the ones that were kept back first.
     pub fn release_answers(&self) {
         self.state.answers.send_replace(true);
+        self.state.kept.send_replace(0);
     }
 
     /// Waits until the server has answered something that is kept back.
