@@ -518,6 +518,12 @@ async fn on_secrets(world: &World, name: &str) -> Answer {
     }
 }
 
+/// An execution makes the Secret of its mutation, as it may.
+pub async fn own_secret(world: &World) -> Answer {
+    let Execution { client, mutation } = world.execution(EXECUTOR_CALL).await;
+    client.post(SECRETS, &ending(&mutation)).await
+}
+
 /// The Secret of this mutation.
 async fn secret(execution: &Execution) -> Value {
     let (status, answer) = execution.client.post(SECRETS, &ending(&execution.mutation)).await;

@@ -67,7 +67,6 @@ impl World {
         let world = Self { cluster, spire, cluster_admin, masters, kubeconfig, folder, executions };
         world.before(static_admission).await;
         world.helm("jwt-svid").await;
-        world.enforced().await;
         world
     }
 
@@ -142,7 +141,7 @@ impl World {
         .await
     }
 
-    /// Installs the chart with these values, or changes the release to them.
+    /// Installs the chart with these values, or changes the release to them; its policies are enforced then.
     pub async fn helm(&self, values: &str) {
         let (chart, values) = (chart::folder(), chart::values(values));
         let (issuer, authority) = (issuer(&self.spire), issuer_ca(&self.spire));
@@ -166,22 +165,42 @@ impl World {
         ];
         let notes = chart::helm(self.folder.path(), &words).unwrap();
         assert!(notes.contains("the boundary is not closed"), "{notes}");
+        self.enforced().await;
     }
 
-    /// Waits until the policies are enforced: the API server learns of them some moments after they are made.
+    /// Waits until every policy there is is enforced. The API server learns of them some moments after they are made, but
+    /// in the order in which they were made: what refuses the last one's request refuses by all others.
     async fn enforced(&self) {
-        let refusals: [(&str, &str, Value); 3] = [
-            ("not_minted", "/apis/apps/v1/namespaces/shop/deployments?dryRun=All", deployment("try")),
-            ("own_namespace", "/api/v1/namespaces/seb-system/configmaps?dryRun=All", config_map("try")),
-            ("wide_grant", &format!("{BINDINGS}?dryRun=All"), binding("try", "cluster-admin", "User", "x")),
-        ];
-        for (reason, path, body) in refusals {
-            awaited(reason, async || {
-                let (status, answer) = self.masters.post(path, &body).await;
-                if answer.to_string().contains(reason) { Ok(()) } else { Err((status, answer)) }
-            })
-            .await;
-        }
+        let name = format!("last-{}", self.executions.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let rule = json!({
+            "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"],
+            "resourceNames": [name],
+        });
+        let policy = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": { "name": name },
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": { "resourceRules": [rule] },
+                "validations": [{ "expression": "false", "message": name }],
+            },
+        });
+        let binding = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": { "name": name },
+            "spec": { "policyName": name, "validationActions": ["Deny"] },
+        });
+        let (installer, path) = (self.installer(), "/apis/admissionregistration.k8s.io/v1");
+        made(installer.post(&format!("{path}/validatingadmissionpolicies"), &policy).await);
+        made(installer.post(&format!("{path}/validatingadmissionpolicybindings"), &binding).await);
+        awaited("the last policy", async || {
+            let request = "/api/v1/namespaces/default/configmaps?dryRun=All";
+            let (status, answer) = self.masters.post(request, &config_map(&name)).await;
+            if status == StatusCode::UNPROCESSABLE_ENTITY { Ok(()) } else { Err((status, answer)) }
+        })
+        .await;
     }
 
     /// A fresh execution identity for this call, whose token lives this long.
