@@ -429,7 +429,7 @@ impl<S: Store> Broker<S> {
         // Others may consume a use between observing and claiming; each of them makes progress, so few rounds suffice.
         let mut tried = None;
         for _ in 0..ROUNDS {
-            if let Some(answer) = self.repeated(&authentic, &presented, &peer, usage).await? {
+            if let Some(answer) = self.repeated(&authentic, &presented.request, &use_key, &peer, usage).await? {
                 return Ok(answer);
             }
             let begun = self.parts.clock.monotonic_us();
@@ -478,7 +478,8 @@ impl<S: Store> Broker<S> {
     async fn repeated(
         &self,
         authentic: &Authentic,
-        presented: &Presented,
+        request: &Request,
+        use_key: &UseKey,
         peer: &Peer,
         usage: Option<Usage>,
     ) -> Result<Option<Answer>, Refused> {
@@ -486,11 +487,9 @@ impl<S: Store> Broker<S> {
         if usage.is_some_and(|usage| usage.uses.consumed == 0) {
             return Ok(None);
         }
-        let use_key = UseKey::from(presented.request.idempotency_key.clone());
-        let found = self.parts.store.find(authentic.certified.parts().digest, &use_key).await?;
+        let found = self.parts.store.find(authentic.certified.parts().digest, use_key).await?;
         let same = found.filter(|execution| {
-            execution.request == presented.request.digest()
-                && authentic.certified.targeting(peer, &self.parts.id).is_empty()
+            execution.request == request.digest() && authentic.certified.targeting(peer, &self.parts.id).is_empty()
         });
         match same {
             Some(execution) => Ok(Some(Answer { repeated: true, ..self.answer(execution).await? })),

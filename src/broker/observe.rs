@@ -1,11 +1,10 @@
 //! Gathers the facts of one decision, once. What cannot be learnt stays unknown, and denies (I9).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::clock_watch::Reading;
 use super::{Authentic, Broker};
-use crate::contract::{Baseline, Contract, Pointer, Step};
+use crate::contract::{Contract, Step};
 use crate::decision::{Facts, LiveState, Observed, Peer, Request};
 use crate::store::{Store, Usage, Windows};
 use crate::target::Grade;
@@ -72,17 +71,10 @@ impl<S: Store> Broker<S> {
         if atomic && !target.read_before {
             return LiveState::Deferred;
         }
-        target.driver.read(step.mutation().resource(), &fields(step.baseline())).await
+        target.driver.read(step.mutation().resource(), &step.baseline().pointers()).await
     }
 }
 
 fn step<'a>(contract: &'a Contract, request: &Request) -> Option<&'a Step> {
     contract.step(request.step.as_ref()).ok()
-}
-
-fn fields(baseline: &Baseline) -> BTreeSet<Pointer> {
-    match baseline {
-        Baseline::Fields { fields, .. } => fields.keys().cloned().collect(),
-        Baseline::Absent | Baseline::Exact { .. } => BTreeSet::new(),
-    }
 }

@@ -1,6 +1,6 @@
 //! The parts of a contract: its steps, and what a step is made of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -281,6 +281,14 @@ impl Baseline {
         match self {
             Self::Absent => None,
             Self::Exact { version, .. } | Self::Fields { version, .. } => Some(version),
+        }
+    }
+
+    /// Where the values are that are compared one by one.
+    pub fn pointers(&self) -> BTreeSet<Pointer> {
+        match self {
+            Self::Fields { fields, .. } => fields.keys().cloned().collect(),
+            Self::Absent | Self::Exact { .. } => BTreeSet::new(),
         }
     }
 

@@ -182,7 +182,7 @@ mod helper {
             let (origin, region) = (server.origin.parse().unwrap(), REGION.parse().unwrap());
             let roles = RolesAnywhere::new(origin, region, arn(TRUST_ANCHOR), arn(PROFILE), arn(ROLE)).unwrap();
             let sent = roles.request(&identity, time(&request)).unwrap();
-            assert_eq!(sent.body.as_bytes(), request.body);
+            assert_eq!(sent.body, request.body);
             assert_eq!(sent.url, format!("{}/sessions?{}", server.origin, request.query));
             for (name, value) in sent.headers.iter().filter(|(name, _)| name != "authorization") {
                 assert_eq!(request.header(name), Some(value.as_str()), "{name}");

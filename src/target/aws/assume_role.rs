@@ -274,7 +274,7 @@ impl Client {
 
     /// For one call: the SDK keeps nothing of it.
     fn sts_config(&self, (endpoint, region): (&Endpoint, &Region), deadline: Instant) -> aws_sdk_sts::config::Builder {
-        let connector = self.connector(deadline);
+        let connector = self.connector(endpoint, deadline);
         aws_sdk_sts::Config::builder()
             .behavior_version_latest()
             .region(SdkRegion::new(region.as_str().to_owned()))

@@ -13,9 +13,9 @@ use aws_smithy_types::body::SdkBody;
 use http_body_util::Full;
 use rustls::sign::CertifiedKey;
 use tokio::time::{Instant, sleep};
-use zeroize::Zeroizing;
 
 use super::create_session::{CreateSessionError, MAX_ANSWER, RolesAnywhere, Session};
+use super::endpoint::Endpoint;
 use super::observe::Unfenced;
 use super::request::SignedRequest;
 use super::wire::{Answer, Sent, Wire};
@@ -66,9 +66,14 @@ impl Client {
         Ok(Self(Arc::new(Wire::new(settings)?)))
     }
 
-    /// What an SDK client is given: it calls until `deadline` at most.
-    pub(super) fn connector(&self, deadline: Instant) -> SharedHttpConnector {
-        SharedHttpConnector::new(Calls { client: self.clone(), deadline })
+    /// What an SDK client is given: it calls `endpoint`, until `deadline` at most.
+    pub(super) fn connector(&self, endpoint: &Endpoint, deadline: Instant) -> SharedHttpConnector {
+        SharedHttpConnector::new(Calls { client: self.clone(), origin: endpoint.origin().to_owned(), deadline })
+    }
+
+    /// Its connections.
+    pub(super) fn wire(&self) -> &Wire {
+        &self.0
     }
 
     /// A session for `identity`, tried until `deadline` at most: again where AWS takes no more calls for now, and a few times
@@ -106,21 +111,15 @@ impl Client {
     ) -> Result<Session, CreateSessionError> {
         let now = || clock::now().map_err(|error| CreateSessionError::Silent(error.to_string()));
         let request = roles.request(identity, now()?).map_err(CreateSessionError::Signing)?;
-        let (url, headers, body) = (request.url, request.headers, request.body.into_bytes());
-        let answer = self.call(SignedRequest { method: "POST", url, headers, body }, deadline).await;
+        let answer = self.call(roles.endpoint().origin(), request, deadline).await;
         let answer = answer.map_err(CreateSessionError::Silent)?;
         let error_type = answer.headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
-        // It holds secrets.
-        let body = Zeroizing::new(answer.body.to_vec());
-        roles.session(answer.status, error_type, &body, now()?)
+        roles.session(answer.status, error_type, &answer.body, now()?)
     }
 
     /// The answer to a request, on a connection that is made for it.
-    async fn call(&self, request: SignedRequest, deadline: Instant) -> Result<Answer, String> {
-        let end = request.url.find("://").map_or(0, |at| at + 3);
-        let host = request.url.get(end..).and_then(|rest| rest.find(['/', '?']));
-        let origin = host.and_then(|at| request.url.get(..end + at)).unwrap_or(&request.url).to_owned();
-        match self.0.open(&origin, &Unfenced, deadline).await?.send(request, deadline).await {
+    async fn call(&self, origin: &str, request: SignedRequest, deadline: Instant) -> Result<Answer, String> {
+        match self.0.open(origin, &Unfenced, deadline).await?.send(request, deadline).await {
             Sent::Answered(answer) if answer.body.len() > MAX_ANSWER => Err("the answer is too long".to_owned()),
             Sent::Answered(answer) => Ok(answer),
             Sent::Denied(denial) => Err(denial.to_string()),
@@ -133,15 +132,16 @@ impl Client {
 #[derive(Debug)]
 struct Calls {
     client: Client,
+    origin: String,
     deadline: Instant,
 }
 
 impl HttpConnector for Calls {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (client, deadline) = (self.client.clone(), self.deadline);
+        let (client, origin, deadline) = (self.client.clone(), self.origin.clone(), self.deadline);
         HttpConnectorFuture::new(async move {
             let request = signed(&request).map_err(|what| ConnectorError::user(what.into()))?;
-            let answer = client.call(request, deadline).await;
+            let answer = client.call(&origin, request, deadline).await;
             let answer = answer.map_err(|what| ConnectorError::io(what.into()))?;
             let mut built = http::Response::builder().status(answer.status);
             built.headers_mut().into_iter().for_each(|headers| headers.clone_from(&answer.headers));

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::arn::Arn;
 use super::credentials::{Credentials, InvalidCredentials};
 use super::endpoint::{Endpoint, Region};
+use super::request::SignedRequest;
 use super::x509::{self, Prepared, SigningError};
 use crate::timestamp::Timestamp;
 
@@ -56,17 +57,6 @@ pub enum InvalidRolesAnywhere {
     /// They are in different accounts or partitions.
     #[error("`{0}` is in another account or partition than the trust anchor")]
     Account(Arn),
-}
-
-/// A request that is signed: for one session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignedRequest {
-    /// The URL.
-    pub url: String,
-    /// All its headers, `authorization` last.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: String,
 }
 
 /// A session of a role: its credentials, and how AWS names it.
@@ -203,9 +193,10 @@ impl RolesAnywhere {
         let authorization = prepared.sign(signer.as_ref())?;
         let headers = prepared.headers().iter().cloned().chain([("authorization".to_owned(), authorization)]).collect();
         Ok(SignedRequest {
+            method: "POST",
             url: format!("{}{}?{}", self.endpoint.origin(), x509::PATH, prepared.query()),
             headers,
-            body,
+            body: body.into_bytes(),
         })
     }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use spiffe::SpiffeId;
 use tokio::time::Instant;
 
-use super::client::{InvalidSettings, Settings};
+use super::client::Client;
 use super::cloud_control::Asked;
 use super::evidence;
 use super::exchange::{Exchange, Own};
@@ -19,7 +19,7 @@ use super::request::answer::{Answer, Refusal, RefusalKind};
 use super::request::bind::Condition;
 use super::request::{Operation, Reach, Request};
 use super::tokens::Mark;
-use super::wire::{Sent, Wire};
+use super::wire::Sent;
 use crate::clock;
 use crate::contract::{AwsOperation, AwsResource, Baseline, Call, CallBody, Json, Pointer, Resource, TargetKind, Verb};
 use crate::decision::{Found, LiveState, MutationId, PermittedCall, Terms, drift};
@@ -38,7 +38,7 @@ pub(super) const READ: Duration = Duration::from_secs(10);
 /// An AWS account, as the broker drives it and the authority reads it.
 pub struct Aws {
     reach: Reach,
-    wire: Wire,
+    client: Client,
     reader: Own,
     performing: Option<Performing>,
 }
@@ -83,28 +83,15 @@ impl<'c> Bound<'c> {
 }
 
 impl Aws {
-    /// The account in which `reader` can read and mutations are made by `exchange`, `quota` of which are begun in a second
-    /// at most. It connects when it is first asked for something.
-    ///
-    /// # Errors
-    /// If TLS cannot be set up as `settings` ask.
-    pub fn new(
-        settings: &Settings,
-        reach: Reach,
-        reader: Own,
-        exchange: Exchange,
-        quota: Option<Quota>,
-    ) -> Result<Self, InvalidSettings> {
-        let performing = Some(Performing { exchange, quota });
-        Ok(Self { performing, ..Self::reader(settings, reach, reader)? })
+    /// The account that `client` reaches, in which `reader` can read and mutations are made by `exchange`, `quota` of which
+    /// are begun in a second at most. It connects when it is first asked for something.
+    pub fn new(client: Client, reach: Reach, reader: Own, exchange: Exchange, quota: Option<Quota>) -> Self {
+        Self { performing: Some(Performing { exchange, quota }), ..Self::reader(client, reach, reader) }
     }
 
     /// The account, for reading alone: what is performed by it is not started.
-    ///
-    /// # Errors
-    /// As [`Aws::new`].
-    pub fn reader(settings: &Settings, reach: Reach, reader: Own) -> Result<Self, InvalidSettings> {
-        Ok(Self { reach, wire: Wire::new(settings)?, reader, performing: None })
+    pub const fn reader(client: Client, reach: Reach, reader: Own) -> Self {
+        Self { client, reach, reader, performing: None }
     }
 
     async fn mutate(&self, call: PermittedCall, identity: ExecutionIdentity, fence: &dyn Fence) -> Performed {
@@ -125,7 +112,7 @@ impl Aws {
         let end = clock::instant() + left;
         let (session, open) = tokio::join!(
             performing.exchange.session(identity, resource, end),
-            self.wire.open(&request.origin, fence, end),
+            self.client.wire().open(&request.origin, fence, end),
         );
         let (session, open) = match (session, open) {
             (Ok(session), Ok(open)) => (session, open),
@@ -164,11 +151,7 @@ impl Aws {
     async fn compared(&self, terms: &Terms, resource: &AwsResource, performed: Performed) -> Performed {
         let Performed::Rejected { reason: Rejection::Precondition, detail, .. } = performed else { return performed };
         let baseline = terms.call().baseline();
-        let fields = match baseline {
-            Baseline::Fields { fields, .. } => fields.keys().cloned().collect(),
-            Baseline::Absent | Baseline::Exact { .. } => BTreeSet::new(),
-        };
-        let drift = match tokio::time::timeout(GRACE, self.observed(resource, &fields)).await {
+        let drift = match tokio::time::timeout(GRACE, self.observed(resource, &baseline.pointers())).await {
             Ok(Ok(LiveState::Absent { .. })) => drift(baseline, None),
             Ok(Ok(LiveState::Present { identity, version, fields, .. })) => {
                 drift(baseline, Some(Found { identity: &identity, version: &version, fields: &fields }))
@@ -232,7 +215,7 @@ impl Aws {
         let request = operation.request(region, &self.reach, input);
         let request = request.map_err(|error| Failure::of(&error))?;
         let (session, open) =
-            tokio::join!(self.reader.session(end), self.wire.open(&request.origin, &observe::Unfenced, end));
+            tokio::join!(self.reader.session(end), self.client.wire().open(&request.origin, &observe::Unfenced, end));
         let (session, open) = (session.map_err(|error| Failure::of(&error))?, open.map_err(Failure)?);
         let signed = request.signed(&session.credentials, now()?).map_err(|error| Failure::of(&error))?;
         match open.send(signed, end).await {

@@ -120,18 +120,12 @@ impl Account {
     /// # Errors
     /// If the account cannot be used as it is described.
     pub fn open(&self, exchange: Option<&ExchangeSettings>, identities: &Identities) -> Result<Aws, CannotOpen> {
-        let http = self.http()?;
-        let client = Client::new(&http).map_err(CannotOpen::Settings)?;
+        let client = Client::new(&self.http()?).map_err(CannotOpen::Settings)?;
         let roles = self.roles(&self.trust_anchor, &self.profile, &self.reader_role).map_err(CannotOpen::Parts)?;
         let reader = Own::new(client.clone(), roles, identities.clone());
-        let driver = match exchange {
-            None => Aws::reader(&http, self.reach(), reader),
-            Some(exchange) => {
-                let (exchange, quota) = self.exchange(exchange, client, identities).map_err(CannotOpen::Parts)?;
-                Aws::new(&http, self.reach(), reader, exchange, quota)
-            }
-        };
-        driver.map_err(CannotOpen::Settings)
+        let Some(exchange) = exchange else { return Ok(Aws::reader(client, self.reach(), reader)) };
+        let (exchange, quota) = self.exchange(exchange, client.clone(), identities).map_err(CannotOpen::Parts)?;
+        Ok(Aws::new(client, self.reach(), reader, exchange, quota))
     }
 
     fn exchange(

@@ -235,11 +235,7 @@ impl Kubernetes {
     /// A refusal, with how the object differs from what was certified, if it does.
     async fn compared(&self, terms: &Terms, plan: &Plan, reason: Rejection, detail: String) -> Performed {
         let baseline = terms.call().baseline();
-        let fields = match baseline {
-            Baseline::Fields { fields, .. } => fields.keys().cloned().collect(),
-            Baseline::Absent | Baseline::Exact { .. } => BTreeSet::new(),
-        };
-        let drift = match self.reader.state(&plan.resource, &fields).await {
+        let drift = match self.reader.state(&plan.resource, &baseline.pointers()).await {
             Ok(seen) => drift(baseline, seen.as_ref()),
             Err(_) => None,
         };

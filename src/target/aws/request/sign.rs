@@ -14,14 +14,14 @@ use super::Request;
 use crate::target::aws::credentials::Credentials;
 use crate::timestamp::Timestamp;
 
-/// A request that is signed, by the credentials of one session, for a few minutes.
+/// A request that is signed, by the credentials of one session or, for a session, by an execution identity.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedRequest {
     /// The method.
     pub method: &'static str,
     /// The URL.
     pub url: String,
-    /// All its headers, names in lower case, but `content-length`. The session's token is among them.
+    /// All its headers, names in lower case, but `content-length`. A session's token is among them.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
