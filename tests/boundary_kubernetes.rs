@@ -192,12 +192,7 @@ mod tests {
         let patch = world.execution("urn:seb:call:UPDATE:apps/deployments:shop/checkout").await;
         let (status, answer) = patch.marks(CHECKOUT).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
-        let version = async || world.cluster.admin.get(CHECKOUT).await.1["metadata"]["generation"].clone();
-        let (before, rehearsal) = (version().await, world.execution(attacks::DRY_RUN).await);
-        let body = rehearsal.marked(attacks::scaled(9));
-        let (status, answer) = rehearsal.client.patch(&format!("{CHECKOUT}?dryRun=All"), MERGE, &body).await;
-        assert_eq!((status, &answer["spec"]["replicas"]), (StatusCode::OK, &json!(9)), "{answer}");
-        assert_eq!(version().await, before, "a rehearsal changes nothing");
+        what_is_rehearsed_changes_nothing(world).await;
         let scale = world.execution("urn:seb:call:UPDATE:apps/deployments/scale:shop/checkout").await;
         let (status, answer) = scale.client.patch(&format!("{CHECKOUT}/scale"), MERGE, &attacks::scaled(3)).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
@@ -215,6 +210,15 @@ mod tests {
         let body = create.marked(deployment("cart"));
         let (status, answer) = create.client.patch(&format!("{cart}?fieldManager=seb"), APPLY, &body).await;
         assert_eq!(status, StatusCode::CREATED, "{answer}");
+    }
+
+    async fn what_is_rehearsed_changes_nothing(world: &World) {
+        let version = async || world.cluster.admin.get(CHECKOUT).await.1["metadata"]["generation"].clone();
+        let (before, rehearsal) = (version().await, world.execution(attacks::DRY_RUN).await);
+        let body = rehearsal.marked(attacks::scaled(9));
+        let (status, answer) = rehearsal.client.patch(&format!("{CHECKOUT}?dryRun=All"), MERGE, &body).await;
+        assert_eq!((status, &answer["spec"]["replicas"]), (StatusCode::OK, &json!(9)), "{answer}");
+        assert_eq!(version().await, before, "a rehearsal changes nothing");
     }
 
     /// What the table says of rows that nothing stops.
@@ -305,6 +309,7 @@ mod tests {
             if answer.0 == StatusCode::CREATED { Ok(()) } else { Err(answer) }
         })
         .await;
+        what_is_rehearsed_changes_nothing(&world).await;
         for row in EXECUTORS {
             let answer = attempt(&world, row.name).await;
             println!("{:<22} {:?}: {} {}", row.name, row.by, answer.0, answer.1["message"]);
@@ -322,6 +327,7 @@ mod tests {
         let world = World::new(false).await;
         world.helm("service-account").await;
         accounts::prepare(&world).await;
+        accounts::rehearses(&world).await;
         for row in ACCOUNTS {
             let answer = accounts::attempt(&world, row.name).await;
             println!("{:<22} {:?}: {} {}", row.name, row.by, answer.0, answer.1["message"]);

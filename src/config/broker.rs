@@ -15,7 +15,6 @@ use crate::ceiling::Ceilings;
 use crate::grpc::access::Roles;
 use crate::identity::endpoint::BundleEndpoint;
 use crate::identity::{Bundle, folder};
-use crate::target::kubernetes::Exchange;
 
 /// The most authorities, targets and trust bundles, and entries of a role.
 const MAX_NAMED: usize = 1024;
@@ -211,11 +210,11 @@ impl TargetConfig {
         let mutating = read_mutating(table, known.as_ref());
         let meaning = "Whether its live state is read before the decision, so that drift is seen before the call and not only by it.";
         let read_before = table.default("read_before", Boolean, "true", meaning);
-        let meaning = "Whether `Check` has the API server rehearse the call as well (a server-side dry run), and the execution where the contract asks for it, by an identity that its policies take for nothing else: docs/kubernetes.md. For `jwt-svid` alone.";
+        let meaning = "Whether `Check` has the API server rehearse the call as well (a server-side dry run), and the execution where the contract asks for it, by an identity that its policies take for nothing else: docs/kubernetes.md. With `service-account` each of `executors` needs a `rehearser`.";
         let dry_run = table.default("dry_run", Boolean, "false", meaning);
         let mutating = mutating?;
-        if dry_run? && !matches!(mutating, Some(Mutating::Kubernetes(Exchange::JwtSvid { .. }))) {
-            return table.refuse("dry_run", "needs the exchange `jwt-svid`: leave it out", None);
+        if dry_run? && !matches!(&mutating, Some(Mutating::Kubernetes(exchange)) if exchange.rehearses()) {
+            return table.refuse("dry_run", "is for API servers, and with `service-account` needs a `rehearser` in each of `executors`: leave it out", None);
         }
         Some(Self { known: known?, mutating, read_before: read_before?, dry_run: dry_run? })
     }

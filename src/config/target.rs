@@ -218,7 +218,9 @@ fn read_exchange(table: &mut Table<'_>, known: Option<&KnownTarget>) -> Option<O
     let executors = match executor {
         None if executors.is_empty() => return lacks("executor"),
         None => executors,
-        Some(service_account) if executors.is_empty() => vec![Executor { service_account, calls: None }],
+        Some(service_account) if executors.is_empty() => {
+            vec![Executor { service_account, calls: None, rehearser: None }]
+        }
         Some(_) => {
             return table.refuse("executor", "is for every call, and so are no `executors`: leave one out", None);
         }
@@ -237,8 +239,10 @@ fn read_executor(table: &mut Table<'_>) -> Option<Executor> {
     let resources = kind::text::<Pattern>("a pattern, such as `apps/v1/namespaces/shop/deployments/*`");
     let meaning = "The resources of the calls that it is for: patterns as in the ceilings.";
     let resources = table.required("resources", ListOf(resources, MAX_PATTERNS), meaning);
+    let meaning = "The service account by which its calls are rehearsed (`dry_run`) with `service-account`: one that the API server's policies hold to dry runs. Not used for `projected-token`, where execution identities rehearse.";
+    let rehearser = table.optional("rehearser", account(), meaning);
     let calls = Some(Calls { verbs: verbs?, resources: resources? });
-    Some(Executor { service_account: service_account?, calls })
+    Some(Executor { service_account: service_account?, calls, rehearser: rehearser? })
 }
 
 /// What a target of this kind must have.

@@ -414,7 +414,8 @@ fn each_exchange_has_its_keys() {
         panic!("no executors")
     };
     let calls = Calls { verbs: vec![Verb::Delete], resources: vec!["apps/v1/**".parse().unwrap()] };
-    assert_eq!(executors, [Executor { service_account: "seb/shop".parse().unwrap(), calls: Some(calls) }]);
+    let service_account = "seb/shop".parse().unwrap();
+    assert_eq!(executors, [Executor { service_account, calls: Some(calls), rehearser: None }]);
 
     for (keys, problem) in [
         (format!("kind = \"kubernetes\"\n{jwt}"), "ca`: is missing; a target of kind `kubernetes` needs it"),

@@ -19,6 +19,7 @@ pub async fn attempt(world: &World, name: &str) -> Answer {
     let masters = &world.masters;
     match name {
         "account-token" => masters.post(&tokens_of("seb-executor-shop"), &token_request(600)).await,
+        "account-tries-token" => masters.post(&tokens_of("seb-rehearser-shop"), &token_request(600)).await,
         "account-secret" => world.installer().post(SECRETS, &lasting_token("seb-executor-shop")).await,
         "account-bound" => masters.post(SECRETS, &ending("try")).await,
         "account-broker" => masters.post(&tokens_of("seb-broker"), &token_request(600)).await,
@@ -51,6 +52,15 @@ async fn as_broker(world: &World, name: &str) -> Answer {
             let secret = secret(&broker, "outside").await;
             annotates(&token(world, &broker, &secret).await, OUTSIDE).await
         }
+        "account-tries-long" => broker.post(&tokens_of("seb-rehearser-shop"), &token_request(3600)).await,
+        "account-tries-done" => annotates(&rehearser(world, &broker).await, SETTINGS).await,
+        "account-tries-delete" => {
+            let options = json!({ "apiVersion": "v1", "kind": "DeleteOptions" });
+            let path = format!("{SETTINGS}?dryRun=All");
+            let rehearser = rehearser(world, &broker).await;
+            rehearser.send(Method::DELETE, &path, "application/json", &options).await.unwrap()
+        }
+        "account-tries-outside" => annotates(&rehearser(world, &broker).await, &format!("{OUTSIDE}?dryRun=All")).await,
         "account-taken" => {
             let secret = secret(&broker, "taken").await;
             token(world, &broker, &secret).await.delete(SETTINGS).await
@@ -81,6 +91,23 @@ pub async fn prepare(world: &World) {
     .await;
     let (status, answer) = executor.post("/api/v1/namespaces/shop/configmaps", &config_map("settings")).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
+}
+
+/// What the account is for that the attacks misuse.
+pub async fn rehearses(world: &World) {
+    let rehearser = rehearser(world, &broker(world).await).await;
+    let settings = async || world.cluster.admin.get(SETTINGS).await.1;
+    let before = settings().await;
+    let (status, answer) = annotates(&rehearser, &format!("{SETTINGS}?dryRun=All")).await;
+    assert_eq!((status, &answer["metadata"]["annotations"]["tried"]), (StatusCode::OK, &json!("yes")), "{answer}");
+    assert_eq!(settings().await, before, "a rehearsal changes nothing");
+}
+
+/// A client with a token of the service account that rehearses, made as the broker makes it.
+async fn rehearser(world: &World, broker: &Client) -> Client {
+    let (status, answer) = broker.post(&tokens_of("seb-rehearser-shop"), &token_request(600)).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    world.cluster.anonymous().with_bearer(answer["status"]["token"].as_str().unwrap())
 }
 
 fn tokens_of(account: &str) -> String {

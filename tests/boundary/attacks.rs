@@ -450,6 +450,8 @@ async fn on_executors(world: &World, name: &str) -> Answer {
         }
         name if name.starts_with("secret") => on_secrets(world, name).await,
         "executor-patch" => world.execution(EXECUTOR_CALL).await.marks(CHECKOUT).await,
+        "executor-dry-run" => world.execution(DRY_RUN).await.marks(CHECKOUT).await,
+        "executor-direct" => world.execution(PATCH).await.marks(CHECKOUT).await,
         "executor-account" => {
             let path = "/api/v1/namespaces/seb-system/serviceaccounts/seb-broker/token";
             world.execution(EXECUTOR_CALL).await.client.post(path, &token_request(600)).await

@@ -116,22 +116,21 @@ fn image(image: &str) -> Value {
     json!({ "spec": { "template": { "spec": { "containers": [{ "name": "main", "image": image }] } } } })
 }
 
-/// A check asks the API server, too, where an identity can be held to asking; nothing is changed or used up by it.
-async fn is_rehearsed(world: &World, exchange: &str) {
+/// A check asks the API server, too; nothing is changed or used up by it.
+async fn is_rehearsed(world: &World) {
     let certificate = world.certificate(&step("merge-patch", checkout(), json!({ "spec": { "replicas": 4 } }))).await;
     let before = world.object(CHECKOUT).await["metadata"]["resourceVersion"].clone();
-    let expected = if exchange == "jwt-svid" { json!("accepted") } else { Value::Null };
     for _ in 0..2 {
         let (status, answer) = world.execute("deployer", &certificate, &["--check"]).await;
         assert_eq!((status, &answer["allowed"]), (0, &json!(true)), "{answer}");
-        assert_eq!(answer["dry_run"]["result"], expected, "{answer}");
+        assert_eq!(answer["dry_run"]["result"], "accepted", "{answer}");
     }
     assert_eq!(world.object(CHECKOUT).await["metadata"]["resourceVersion"], before);
 }
 
-/// Where a contract asks for a dry run, the API server tries the call before the decision; what it would refuse, or cannot
-/// be asked, is denied and uses nothing.
-async fn is_tried_first(world: &World, exchange: &str) {
+/// Where a contract asks for a dry run, the API server tries the call before the decision; what it would refuse is denied
+/// and uses nothing.
+async fn is_tried_first(world: &World) {
     let asking = |body: Value| {
         let mut step = step("merge-patch", checkout(), body);
         step["dry_run"] = json!(true);
@@ -146,28 +145,21 @@ async fn is_tried_first(world: &World, exchange: &str) {
     let spoilt = world.certificate(&asking(json!({ "metadata": { "labels": { "team": "not a label!" } } }))).await;
     let (status, refused) = world.execute("deployer", &spoilt, &[]).await;
     let good = world.certificate(&asking(json!({ "metadata": { "labels": { "team": "shop" } } }))).await;
-    if exchange == "jwt-svid" {
-        assert_eq!((status, &refused["error"]["reason"]), (1, &json!("dry_run_refused")), "{refused}");
-        assert!(refused.to_string().contains("a valid label must"), "the API server's own words: {refused}");
-        let (status, checked) = world.execute("deployer", &spoilt, &["--check"]).await;
-        assert_eq!((status, &checked["dry_run"]["result"]), (1, &json!("refused")), "{checked}");
-        assert_eq!(world.object(CHECKOUT).await, before.0);
-        let (status, answer) = world.execute("deployer", &good, &[]).await;
-        assert_eq!((status, &answer["state"]), (0, &json!("succeeded")), "{answer}");
-        assert_eq!(world.object(CHECKOUT).await["metadata"]["labels"]["team"], "shop");
-        assert_eq!(tried() - before.1, 3, "each was tried once, and the check of it");
-    } else {
-        assert_eq!(refused["error"]["reason"], "dry_run_unknown", "{refused}");
-        let (_, refused) = world.execute("deployer", &good, &[]).await;
-        assert_eq!(refused["error"]["reason"], "dry_run_unknown", "{refused}");
-        assert_eq!(world.object(CHECKOUT).await, before.0);
-    }
+    assert_eq!((status, &refused["error"]["reason"]), (1, &json!("dry_run_refused")), "{refused}");
+    assert!(refused.to_string().contains("a valid label must"), "the API server's own words: {refused}");
+    let (status, checked) = world.execute("deployer", &spoilt, &["--check"]).await;
+    assert_eq!((status, &checked["dry_run"]["result"]), (1, &json!("refused")), "{checked}");
+    assert_eq!(world.object(CHECKOUT).await, before.0);
+    let (status, answer) = world.execute("deployer", &good, &[]).await;
+    assert_eq!((status, &answer["state"]), (0, &json!("succeeded")), "{answer}");
+    assert_eq!(world.object(CHECKOUT).await["metadata"]["labels"]["team"], "shop");
+    assert_eq!(tried() - before.1, 3, "each was tried once, and the check of it");
 }
 
 async fn exchange(exchange: &'static str, who: &str) {
     let world = World::new(&Options { exchange, ..Options::default() }).await;
-    is_rehearsed(&world, exchange).await;
-    is_tried_first(&world, exchange).await;
+    is_rehearsed(&world).await;
+    is_tried_first(&world).await;
     every_verb(&world).await;
     // The audit log says who did it; nobody else may, an administrator neither.
     let audited = world.cluster.audit();
@@ -180,8 +172,8 @@ async fn exchange(exchange: &'static str, who: &str) {
         audited.iter().filter(ours).map(|event| event.pointer(name).unwrap().as_str().unwrap().to_owned()).collect()
     };
     let (users, user_agents) = (distinct("/user/username"), distinct("/userAgent"));
-    // Each verb and change, and what was tried first where it can be: each says which mutation it is.
-    let expected = if exchange == "jwt-svid" { 14 } else { 13 };
+    // Each verb and change, and what was tried first: each says which mutation it is.
+    let expected = 14;
     assert_eq!(audited.iter().filter(ours).count(), expected, "{users:?}");
     assert_eq!(user_agents.len(), expected, "{user_agents:?}");
     assert!(user_agents.iter().all(|agent| agent.starts_with("seb/") && agent.contains(" (m-")), "{user_agents:?}");

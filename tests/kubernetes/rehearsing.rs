@@ -6,7 +6,7 @@ use http::StatusCode;
 use seb::identity::spire::{MintIssuer, SpireServer};
 use seb::identity::workload::{self, WorkloadApi};
 use seb::identity::{Form, Issuer};
-use seb::target::kubernetes::{Exchange, Kubernetes as Driver};
+use seb::target::kubernetes::{Exchange, Executor, Kubernetes as Driver, Requester};
 use seb::target::{Rehearsed, Rejection, Target};
 use serde_json::{Value, json};
 
@@ -25,7 +25,12 @@ struct World {
 }
 
 impl World {
+    /// Where execution identities rehearse.
     async fn new() -> Self {
+        Self::by(|_| Exchange::JwtSvid { audience: "kubernetes".parse().unwrap() }).await
+    }
+
+    async fn by(exchange: impl FnOnce(&Folder) -> Exchange) -> Self {
         let folder = Folder::new();
         let entries = vec![Entry { admin: true, ..Entry::of_this_user("seb") }];
         let spire = Spire::start(&folder, spire::Options { discovery: true, entries, ..Default::default() }).await;
@@ -46,7 +51,7 @@ impl World {
         let server =
             SpireServer { address: spire.server_address.parse().unwrap(), id: id("spiffe://example.org/spire/server") };
         let settings = world::settings(&cluster.address, &cluster, &folder);
-        let driver = Driver::new(settings, Exchange::JwtSvid { audience: "kubernetes".parse().unwrap() }).unwrap();
+        let driver = Driver::new(settings, exchange(&folder)).unwrap();
         Self { driver, issuer: MintIssuer::new(server, own), cluster, _spire: spire, _folder: folder }
     }
 
@@ -100,6 +105,38 @@ async fn i1_a_rehearsal_says_what_would_be_and_changes_nothing() {
         let said = event["requestURI"].as_str().unwrap().ends_with("&dryRun=All");
         assert!(said || event["requestObject"]["dryRun"] == json!(["All"]), "{event}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i1_where_no_identity_is_taken_a_service_account_rehearses() {
+    let account = |name: &str| format!("seb-system/{name}").parse().unwrap();
+    let rehearser = Some(account("rehearser"));
+    let world = World::by(|folder| Exchange::ProjectedToken {
+        executors: vec![Executor { service_account: account("executor"), calls: None, rehearser }],
+        audience: None,
+        requester: Requester::TokenFile(folder.join("token")),
+    })
+    .await;
+    world.cluster.deployment("shop", 3).await;
+    let shop = world.shop().await;
+    assert_eq!(world.rehearse(&Ask::scale("merge-patch", 5, exact(&shop))).await, Rehearsed::Accepted);
+    assert_eq!(world.rehearse(&Ask::new("delete", deployment(), Value::Null, exact(&shop))).await, Rehearsed::Accepted);
+    let mut invalid = Ask::scale("merge-patch", 5, exact(&shop));
+    invalid.body = json!({ "spec": { "replicas": -1 } });
+    assert!(matches!(world.rehearse(&invalid).await, Rehearsed::Refused { reason: Rejection::Invalid, .. }));
+    assert_eq!(world.shop().await["metadata"]["resourceVersion"], shop["metadata"]["resourceVersion"]);
+    // It asked three times, each time for nothing but a dry run; the executor did not ask, and no Secret was made.
+    let by =
+        |event: &Value, name: &str| event["user"]["username"] == format!("system:serviceaccount:seb-system:{name}");
+    world.cluster.audited("a dry run", |event| by(event, "rehearser") && event["verb"] == "delete").await;
+    let audit = world.cluster.audit();
+    let tried: Vec<_> = audit.iter().filter(|event| by(event, "rehearser")).collect();
+    assert_eq!(tried.len(), 3, "{tried:?}");
+    for event in tried {
+        let said = event["requestURI"].as_str().unwrap().ends_with("&dryRun=All");
+        assert!(said || event["requestObject"]["dryRun"] == json!(["All"]), "{event}");
+    }
+    assert!(!audit.iter().any(|event| by(event, "executor") || event["objectRef"]["resource"] == "secrets"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

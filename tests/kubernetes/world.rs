@@ -212,6 +212,7 @@ fn driver(address: &str, cluster: &Kubernetes, folder: &Folder, service_account:
         executors: vec![Executor {
             service_account: format!("seb-system/{service_account}").parse().unwrap(),
             calls: None,
+            rehearser: None,
         }],
         audience: None,
         requester: Requester::TokenFile(folder.join("token")),
@@ -232,7 +233,7 @@ pub async fn prepare(cluster: &Kubernetes, folder: &Folder) {
     cluster.authority.client("seb-reader", None).write(folder.path(), "reader");
 }
 
-/// The executor may do everything here; what it may do in production is another test's.
+/// Executor and rehearser may do everything here; what they may do in production is another test's.
 fn manifests() -> Vec<(&'static str, Value)> {
     let service_accounts = "/api/v1/namespaces/seb-system/serviceaccounts";
     let bind = |role: &str, kind: &str, subject: Value| {
@@ -248,9 +249,11 @@ fn manifests() -> Vec<(&'static str, Value)> {
     vec![
         ("/api/v1/namespaces", json!({"metadata": {"name": "seb-system"}})),
         (service_accounts, json!({"metadata": {"name": "executor"}})),
+        (service_accounts, json!({"metadata": {"name": "rehearser"}})),
         (service_accounts, json!({"metadata": {"name": "nobody"}})),
         (service_accounts, json!({"metadata": {"name": "broker"}})),
         (bindings, bind("cluster-admin", "ClusterRole", account("executor")).named("executor")),
+        (bindings, bind("cluster-admin", "ClusterRole", account("rehearser")).named("rehearser")),
         (
             "/apis/rbac.authorization.k8s.io/v1/clusterroles",
             json!({

@@ -73,14 +73,17 @@ spec:
 - name: certified
   expression: >-
     variables.minted && variables.name != '' && variables.calls.size() == 1 && variables.calls[0] == variables.call
-# What a check has rehearsed: by an identity for the dry run of this very call, which is nobody's leave to make it. Of
-# other subresources (`token`, for one) a dry run is not without effect.
+# A dry run that is without effect: of other subresources (`token`, for one) it is not.
+- name: dry
+  expression: >-
+    has(request.dryRun) && request.dryRun && (!variables.resource.contains('/')
+    || ['/scale', '/status', '/eviction'].exists(it, variables.resource.endsWith(it)))
+# What a check has rehearsed: by an identity for the dry run of this very call, which is nobody's leave to make it.
 - name: rehearsed
   expression: >-
     variables.minted && variables.name != '' && variables.calls.size() == 0 && variables.dryRuns.size() == 1
     && variables.dryRuns[0] == variables.call.replace('urn:seb:call:', 'urn:seb:dry-run:', 1)
-    && has(request.dryRun) && request.dryRun && (!variables.resource.contains('/')
-    || ['/scale', '/status', '/eviction'].exists(it, variables.resource.endsWith(it)))
+    && variables.dry
 {{- end }}
 
 {{/* One exemption as a condition. */}}
@@ -102,7 +105,7 @@ variables.username == {{ toJson .username }}
 {{- with .condition }} && ({{ . }}){{ end -}}
 {{- end }}
 
-{{/* What the executor may do at a target, as a condition: (dict "target" TARGET). */}}
+{{/* What an account may do at a target, as a condition: (dict "root" $ "target" TARGET "account" NAME). */}}
 {{- define "seb.boundary.granted" -}}
 {{- $target := .target -}}
 {{- $operations := list -}}
@@ -110,7 +113,8 @@ variables.username == {{ toJson .username }}
   {{- $operation := get (dict "create" "CREATE" "delete" "DELETE") . | default "UPDATE" -}}
   {{- $operations = append $operations $operation | uniq -}}
 {{- end -}}
-request.operation in {{ toJson $operations }}
+variables.username == {{ printf "system:serviceaccount:%s:%s" .root.Release.Namespace .account | toJson }}
+ && request.operation in {{ toJson $operations }}
  && request.requestResource.group == {{ toJson $target.group }} && variables.resource in {{ toJson $target.resources }}
  && variables.inNamespace == {{ toJson $target.namespace }} && variables.name != ''
 {{- if $target.names }} && variables.name in {{ toJson $target.names }}{{ end -}}
@@ -155,8 +159,18 @@ spec:
         {{- if and (include "seb.executors" $root) $root.Values.targets }}
         variables.bearer && (
         {{- range $i, $target := $root.Values.targets }}
-        {{ if $i }}|| {{ end }}(variables.username == {{ printf "system:serviceaccount:%s:%s" $root.Release.Namespace (include "seb.executor" (dict "root" $root "target" $target)) | toJson }}
-        && {{ include "seb.boundary.granted" (dict "target" $target) | nindent 8 | trim }})
+        {{ if $i }}|| {{ end }}({{ include "seb.boundary.granted" (dict "root" $root "target" $target "account" (include "seb.executor" (dict "root" $root "target" $target))) | nindent 8 | trim }})
+        {{- end }})
+        {{- else }}
+        false
+        {{- end }}
+    # Where no execution identity reaches the API server, an account that makes dry runs and nothing else.
+    - name: tried
+      expression: >-
+        {{- if and (include "seb.rehearsers" $root) $root.Values.targets }}
+        variables.bearer && variables.dry && (
+        {{- range $i, $target := $root.Values.targets }}
+        {{ if $i }}|| {{ end }}({{ include "seb.boundary.granted" (dict "root" $root "target" $target "account" (include "seb.rehearser" (dict "root" $root "target" $target))) | nindent 8 | trim }})
         {{- end }})
         {{- else }}
         false
@@ -170,18 +184,23 @@ spec:
         {{- end }}
         ''
   validations:
-    - expression: "variables.minted || variables.granted || variables.exemption != ''"
+    - expression: "variables.minted || variables.granted || variables.tried || variables.exemption != ''"
       reason: Forbidden
       messageExpression: >-
         'seb: not_minted: this is changed only by an identity that the broker minted for the very call, not by `'
         + variables.username + '`; propose the change to the authority'
+    {{- if include "seb.executors" $root }}
+    # An executor makes the call; execution identities themselves only rehearse it.
+    - expression: "!variables.minted || variables.rehearsed"
+    {{- else }}
     - expression: "!variables.minted || variables.certified || variables.rehearsed"
+    {{- end }}
       reason: Forbidden
       messageExpression: >-
         'seb: not_certified: this identity was minted for '
         + (variables.calls.size() == 1 ? '`' + variables.calls[0] + '`'
         : variables.dryRuns.size() == 1 ? '`' + variables.dryRuns[0] + '`' : string(variables.calls.size()) + ' calls')
-        + ', not for `' + variables.call + '`'
+        + ', not for `' + variables.call + '`{{ if include "seb.executors" $root }} by itself{{ end }}'
     # The mark that the broker writes with the change: without it there is no evidence, and by it a second use shows.
     - expression: "!variables.marks || variables.marked"
       reason: Forbidden
@@ -198,7 +217,7 @@ spec:
     - key: admitted-by
       valueExpression: >-
         variables.certified ? 'certified ' + variables.call
-        : variables.rehearsed ? 'dry run ' + variables.call
+        : variables.rehearsed || variables.tried ? 'dry run ' + variables.call
         : variables.granted ? 'executor ' + variables.username
         : variables.exemption != '' ? 'exemption ' + variables.exemption
         : 'nothing'
@@ -362,12 +381,25 @@ variables.resource == 'secrets' && request.operation in ['CREATE', 'DELETE']
 {{ toJson $executors }}
 {{- end }}
 
+{{/* The service accounts that rehearse, in the same way. */}}
+{{- define "seb.boundary.rehearsers" -}}
+{{- $root := . -}}
+{{- $rehearsers := list -}}
+{{- if include "seb.rehearsers" . -}}
+  {{- range $target := .Values.targets -}}
+    {{- $rehearsers = append $rehearsers (printf "%s/%s" $root.Release.Namespace (include "seb.rehearser" (dict "root" $root "target" $target))) -}}
+  {{- end -}}
+{{- end -}}
+{{ toJson $rehearsers }}
+{{- end }}
+
 {{/* Tokens of executors, and of the controllers that are exempted. */}}
 {{- define "seb.boundary.tokens" -}}
 {{- $root := .root -}}
 {{- if $root.Values.boundary.guardTokens }}
 {{- $namespace := $root.Release.Namespace }}
 {{- $executors := include "seb.boundary.executors" $root | fromJsonArray }}
+{{- $rehearsers := include "seb.boundary.rehearsers" $root | fromJsonArray }}
 {{- $controllers := list }}
 {{- range $root.Values.boundary.exemptions }}
 {{- if and .enabled .username }}
@@ -393,17 +425,21 @@ spec:
       expression: "variables.inNamespace + '/' + variables.name"
     - name: executor
       expression: {{ printf "variables.account in %s" (toJson $executors) | squote }}
+    - name: rehearser
+      expression: {{ printf "variables.account in %s" (toJson $rehearsers) | squote }}
     - name: broker
       expression: {{ if eq $root.Values.cluster.exchange "service-account" -}}
         {{ printf "variables.username == %s && variables.bearer" (printf "system:serviceaccount:%s:%s-broker" $namespace (include "seb.fullname" $root) | toJson) | squote }}
         {{- else }}"false"{{ end }}
   validations:
-    - expression: "!variables.executor || variables.certified || variables.broker"
+    - expression: "!(variables.executor || variables.rehearser) || variables.certified || variables.broker"
       reason: Forbidden
       messageExpression: >-
         'seb: executor_token: a token of an executor is made only for a certified call, not for `' + variables.username + '`'
     - expression: >-
-        !variables.executor || (has(object.spec.expirationSeconds) && object.spec.expirationSeconds <= 600
+        !(variables.executor || variables.rehearser)
+        || (has(object.spec.expirationSeconds) && object.spec.expirationSeconds <= 600 && variables.rehearser)
+        || (has(object.spec.expirationSeconds) && object.spec.expirationSeconds <= 600
         && has(object.spec.boundObjectRef) && has(object.spec.boundObjectRef.kind) && object.spec.boundObjectRef.kind == 'Secret'
         {{- if include "seb.structured" $root }}
         && has(object.spec.boundObjectRef.name) && object.spec.boundObjectRef.name == variables.mutation
@@ -439,7 +475,7 @@ spec:
     - expression: >-
         !has(object.metadata.annotations) || !('kubernetes.io/service-account.name' in object.metadata.annotations)
         || !(request.namespace + '/' + object.metadata.annotations['kubernetes.io/service-account.name']
-        in {{ concat $executors $controllers $own | toJson }})
+        in {{ concat $executors $rehearsers $controllers $own | toJson }})
       reason: Forbidden
       messageExpression: >-
         'seb: lasting_token: no Secret holds a token of `' + object.metadata.annotations['kubernetes.io/service-account.name'] + '`'

@@ -39,6 +39,9 @@ dry_run = true
 
 [[targets.executors]]
 service_account = {{ printf "%s/%s" $.Release.Namespace (include "seb.executor" (dict "root" $ "target" $target)) | quote }}
+{{- if include "seb.rehearsers" $ }}
+rehearser = {{ printf "%s/%s" $.Release.Namespace (include "seb.rehearser" (dict "root" $ "target" $target)) | quote }}
+{{- end }}
 verbs = {{ toJson $target.verbs }}
 {{ include "seb.patterns" (dict "target" $target) }}
 {{- end }}

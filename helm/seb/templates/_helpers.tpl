@@ -25,9 +25,15 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{- define "seb.brokerId" -}}spiffe://{{ .Values.trustDomain }}{{ .Values.broker.path }}{{- end }}
-{{/* Whether identities for dry runs are held to them: by the policies, where these refuse. */}}
+
+{{/* Whether who rehearses is held to dry runs: by the policies, where these refuse. */}}
 {{- define "seb.rehearses" -}}
-{{- if and .Values.cluster.dryRun (eq .Values.cluster.exchange "jwt-svid") .Values.boundary.enabled (eq .Values.boundary.mode "deny") }}true{{ end -}}
+{{- if and .Values.cluster.dryRun .Values.boundary.enabled (eq .Values.boundary.mode "deny") }}true{{ end -}}
+{{- end }}
+
+{{/* Whether service accounts rehearse, since no execution identity reaches the API server: an empty text if not. */}}
+{{- define "seb.rehearsers" -}}
+{{- if and (include "seb.rehearses" .) (not (include "seb.structured" .)) }}yes{{ end -}}
 {{- end }}
 
 {{- define "seb.sabId" -}}spiffe://{{ .Values.trustDomain }}{{ .Values.sab.path }}{{- end }}
@@ -45,6 +51,11 @@ app.kubernetes.io/component: {{ .component }}
 {{/* What is named after a target: the role of its executions, and their service account: (dict "root" $ "target" TARGET). */}}
 {{- define "seb.executor" -}}
 {{- printf "%s-executor-%s" (include "seb.fullname" .root) .target.name -}}
+{{- end }}
+
+{{/* The service account that rehearses the calls of a target: (dict "root" $ "target" TARGET). */}}
+{{- define "seb.rehearser" -}}
+{{- printf "%s-rehearser-%s" (include "seb.fullname" .root) .target.name -}}
 {{- end }}
 
 {{/* The resources of a target as patterns of the broker's configuration: (dict "target" TARGET). */}}

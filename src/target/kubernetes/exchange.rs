@@ -44,6 +44,18 @@ pub enum Exchange {
     },
 }
 
+impl Exchange {
+    /// Whether there is somebody to rehearse every call.
+    pub fn rehearses(&self) -> bool {
+        match self {
+            Self::ProjectedToken { requester: Requester::TokenFile(_), executors, .. } => {
+                executors.iter().all(|executor| executor.rehearser.is_some())
+            }
+            Self::JwtSvid { .. } | Self::ProjectedToken { .. } => true,
+        }
+    }
+}
+
 /// A service account that mutations are made by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Executor {
@@ -51,6 +63,9 @@ pub struct Executor {
     pub service_account: ServiceAccount,
     /// The calls that it is for; `None`: all.
     pub calls: Option<Calls>,
+    /// The service account that rehearses its calls, where execution identities cannot: the policies of the API server hold
+    /// it to dry runs.
+    pub rehearser: Option<ServiceAccount>,
 }
 
 /// Calls by what they do, and to what.
@@ -177,17 +192,43 @@ impl Exchanger {
             Exchange::JwtSvid { audience } => jwt(audience, urn),
             Exchange::ProjectedToken { requester: Requester::JwtSvid { audience }, executors, .. } => {
                 let executor = executor(executors, call);
-                jwt(audience, executor.map(|executor| call_urn(Operation::Create, &executor.token())))
+                jwt(audience, executor.map(|executor| call_urn(Operation::Create, &executor.service_account.token())))
             }
             Exchange::ProjectedToken { .. } => Form::X509,
         }
     }
 
-    /// The form of the identity that may rehearse the call of this name. An executor's token can do more than that.
-    pub(super) fn rehearsal(&self, urn: String) -> Option<Form> {
+    /// The form of the identity that may rehearse this call, whose dry run is named `urn`. It is a JWT-SVID wherever the API
+    /// server takes one: an executor's token can do more than that.
+    pub(super) fn rehearsal(&self, call: &Call, urn: String) -> Option<Form> {
+        let jwt = |audience: &Audience| Form::Jwt { audiences: vec![audience.0.clone(), urn] };
         match &self.exchange {
-            Exchange::JwtSvid { audience } => Some(Form::Jwt { audiences: vec![audience.0.clone(), urn] }),
-            Exchange::ProjectedToken { .. } => None,
+            Exchange::JwtSvid { audience } => Some(jwt(audience)),
+            Exchange::ProjectedToken { requester, executors, .. } => match (requester, executor(executors, call)?) {
+                (Requester::JwtSvid { audience }, _) => Some(jwt(audience)),
+                (Requester::TokenFile(_), executor) => executor.rehearser.as_ref().map(|_| Form::X509),
+            },
+        }
+    }
+
+    /// What a rehearsal of this call is made by. It is no mutation's, so that nothing is made that a token could end with.
+    pub(super) async fn rehearsing(
+        &self,
+        pool: &Pool,
+        terms: &Terms,
+        identity: ExecutionIdentity,
+        deadline: Instant,
+    ) -> Result<HeaderValue, Failure> {
+        match (&self.exchange, &self.token) {
+            (Exchange::ProjectedToken { executors, audience, .. }, Some(token)) => {
+                let rehearser = executor(executors, terms.call()).and_then(|executor| executor.rehearser.as_ref());
+                let service_account =
+                    rehearser.ok_or_else(|| Failure("no service account rehearses this call".to_owned()))?;
+                let (requester, audience) = (token.bearer().await?, audience.as_ref());
+                let mutation = terms.mutation_id();
+                TokenRequest { pool, service_account, audience, requester, mutation, deadline }.token(None).await
+            }
+            _ => presented(identity),
         }
     }
 
@@ -199,19 +240,16 @@ impl Exchanger {
         identity: ExecutionIdentity,
         deadline: Instant,
     ) -> Result<Credential, Failure> {
-        let jwt = |identity: ExecutionIdentity| {
-            let token = identity.into_jwt().map_err(|error| Failure::of(&error))?;
-            bearer(token.as_str())
-        };
         match (&self.exchange, &self.token) {
-            (Exchange::JwtSvid { .. }, _) => Ok(Credential { bearer: jwt(identity)?, secret: None }),
+            (Exchange::JwtSvid { .. }, _) => Ok(Credential { bearer: presented(identity)?, secret: None }),
             (Exchange::ProjectedToken { executors, audience, .. }, token) => {
-                let service_account = executor(executors, terms.call());
-                let service_account =
-                    service_account.ok_or_else(|| Failure("no executor of this target is for this call".to_owned()))?;
+                let executor = executor(executors, terms.call());
+                let executor =
+                    executor.ok_or_else(|| Failure("no executor of this target is for this call".to_owned()))?;
+                let service_account = &executor.service_account;
                 let requester = match token {
                     Some(token) => token.bearer().await?,
-                    None => jwt(identity)?,
+                    None => presented(identity)?,
                 };
                 let (audience, mutation) = (audience.as_ref(), terms.mutation_id());
                 TokenRequest { pool, service_account, audience, requester, mutation, deadline }.bound().await
@@ -220,10 +258,15 @@ impl Exchanger {
     }
 }
 
-/// The service account for this call.
-fn executor<'a>(executors: &'a [Executor], call: &Call) -> Option<&'a ServiceAccount> {
-    let is_for = |executor: &&Executor| executor.calls.as_ref().is_none_or(|calls| calls.have(call));
-    executors.iter().find(is_for).map(|executor| &executor.service_account)
+/// The first that is for this call.
+fn executor<'a>(executors: &'a [Executor], call: &Call) -> Option<&'a Executor> {
+    executors.iter().find(|executor| executor.calls.as_ref().is_none_or(|calls| calls.have(call)))
+}
+
+/// The identity itself as a credential.
+fn presented(identity: ExecutionIdentity) -> Result<HeaderValue, Failure> {
+    let token = identity.into_jwt().map_err(|error| Failure::of(&error))?;
+    bearer(token.as_str())
 }
 
 impl Credential {
@@ -278,7 +321,8 @@ impl TokenRequest<'_> {
     async fn bound(self) -> Result<Credential, Failure> {
         let secret = self.service_account.secret(self.mutation);
         let uid = self.bind_to(&secret).await?;
-        match self.token(&secret.name, &uid).await {
+        let bound_to = json!({ "apiVersion": "v1", "kind": "Secret", "name": secret.name, "uid": uid });
+        match self.token(Some(bound_to)).await {
             Ok(bearer) => Ok(Credential { bearer, secret: Some((secret, self.requester)) }),
             Err(failure) => {
                 let unused = Credential { bearer: self.requester.clone(), secret: Some((secret, self.requester)) };
@@ -303,15 +347,15 @@ impl TokenRequest<'_> {
         uid.map(str::to_owned).ok_or_else(|| Failure("a Secret without uid".to_owned()))
     }
 
-    /// A token that ends with the Secret of this name.
-    async fn token(&self, name: &str, uid: &str) -> Result<HeaderValue, Failure> {
+    /// A token that ends with this object, if there is one.
+    async fn token(&self, bound_to: Option<Value>) -> Result<HeaderValue, Failure> {
         let body = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": {
                 "audiences": self.audience.iter().map(|audience| &audience.0).collect::<Vec<_>>(),
                 "expirationSeconds": TOKEN_SECONDS,
-                "boundObjectRef": { "apiVersion": "v1", "kind": "Secret", "name": name, "uid": uid },
+                "boundObjectRef": bound_to,
             },
         });
         let mut answer = self.post(&super::plan::object_path(&self.service_account.token()), &body).await?;
@@ -378,8 +422,8 @@ mod tests {
     #[test]
     fn i5_an_identity_names_the_one_call_that_it_is_for() {
         let audience = || "cluster".parse::<Audience>().unwrap();
-        let executor =
-            |name: &str, calls| Executor { service_account: format!("seb-system/{name}").parse().unwrap(), calls };
+        let account = |name: &str| format!("seb-system/{name}").parse().unwrap();
+        let executor = |name: &str, calls| Executor { service_account: account(name), calls, rehearser: None };
         let resource = json!({
             "group": "apps", "version": "v1", "resource": "deployments", "namespace": "shop", "name": "checkout",
         });
@@ -401,6 +445,19 @@ mod tests {
             ["cluster", "urn:seb:call:CREATE:/serviceaccounts/token:seb-system/executor"]
         );
         assert!(audiences(projected(vec![executor("e", None)], Requester::TokenFile("token".into()))).is_empty());
+        // A rehearsal is by JWT-SVID where the API server takes one, and by another service account where it does not; for a
+        // call that some executor could make.
+        let rehearsal = |exchange| Exchanger::new(exchange).rehearsal(&patch, "urn:seb:dry-run:x".to_owned());
+        let expected = Some(Form::Jwt { audiences: vec!["cluster".to_owned(), "urn:seb:dry-run:x".to_owned()] });
+        assert_eq!(rehearsal(Exchange::JwtSvid { audience: audience() }), expected);
+        assert_eq!(rehearsal(projected(vec![executor("e", None)], jwt())), expected);
+        assert_eq!(rehearsal(projected(Vec::new(), jwt())), None);
+        let file = || Requester::TokenFile("token".into());
+        assert_eq!(rehearsal(projected(vec![executor("e", None)], file())), None);
+        let rehearsed = Executor { rehearser: Some(account("tries")), ..executor("e", None) };
+        assert_eq!(rehearsal(projected(vec![rehearsed.clone()], file())), Some(Form::X509));
+        assert!(projected(vec![rehearsed.clone()], file()).rehearses());
+        assert!(!projected(vec![rehearsed, executor("e", None)], file()).rehearses());
         // The first that is for the call, by verb and by resource; none, and the identity names no call.
         let calls = |verb: &str, resource: &str| {
             Some(Calls { verbs: vec![verb.parse().unwrap()], resources: vec![resource.parse().unwrap()] })

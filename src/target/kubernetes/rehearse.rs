@@ -1,8 +1,9 @@
 //! Rehearsing a call: the very request, as a server-side dry run.
 //!
-//! It goes out under an identity whose second audience names a dry run and no call. The API server maps the two apart, and
-//! its policies take this one for the one request with `dryRun=All` and for nothing else (`docs/boundary-kubernetes.md`):
-//! so no decision, no use of a certificate and no fence stand before it. What must be true: a request that leaves here says
+//! It goes out under an identity whose second audience names a dry run and no call; or, where the API server takes no such
+//! identities, by a service account that rehearses. The API server tells them from those that make calls, and its policies
+//! take the one for the one request with `dryRun=All`, the other for such requests, and neither for anything else
+//! (`docs/boundary-kubernetes.md`): so no decision, no use of a certificate and no fence stand before it. What must be true: a request that leaves here says
 //! `dryRun=All`, in the place where an API server looks for it.
 
 use std::time::Duration;
@@ -12,7 +13,7 @@ use http::{Method, StatusCode};
 use super::answer::{Meaning, meaning, would_make};
 use super::connection::{Answer, Sent};
 use super::plan::{MAX_BODY, Plan, Unfit, Wire};
-use super::{Early, Failure, Kubernetes, bearer, request};
+use super::{Early, Failure, Kubernetes, request};
 use crate::clock;
 use crate::contract::{Call, Json};
 use crate::decision::Terms;
@@ -33,7 +34,7 @@ impl Kubernetes {
     pub(super) fn rehearsal_form(&self, call: &Call) -> Option<Form> {
         let plan = Plan::of(call).ok().filter(|plan| plan.resource.subresource.as_deref().is_none_or(is_rehearsed))?;
         let urn = plan.dry_run_urn();
-        self.performing.as_ref()?.exchanger.rehearsal(urn)
+        self.performing.as_ref()?.exchanger.rehearsal(call, urn)
     }
 
     pub(super) async fn dry_run(&self, terms: &Terms, identity: ExecutionIdentity) -> Rehearsed {
@@ -49,8 +50,6 @@ impl Kubernetes {
         let end = clock::instant() + REHEARSAL;
         let plan = Plan::of(terms.call())?;
         let text = |Failure(detail): Failure| detail;
-        let token = identity.into_jwt().map_err(|error| error.to_string())?;
-        let bearer = bearer(token.as_str()).map_err(text)?;
         let refused = |drift: Denial| Rehearsed::Refused { reason: Rejection::Precondition, detail: drift.to_string() };
         let seen = match self.needed(&plan, terms.call().baseline()).await {
             Ok(seen) => seen,
@@ -62,8 +61,10 @@ impl Kubernetes {
             Err(Unfit::Drift(drift)) => return Ok(refused(drift)),
             Err(Unfit::Call(detail)) => return Err(detail),
         };
-        let request = request(performing.pool.endpoint(), wire, &bearer, terms.mutation_id().as_str()).map_err(text)?;
-        let answer = match performing.pool.send(request, None, end).await {
+        let (pool, exchanger) = (&performing.pool, &performing.exchanger);
+        let bearer = exchanger.rehearsing(pool, terms, identity, end).await.map_err(text)?;
+        let request = request(pool.endpoint(), wire, &bearer, terms.mutation_id().as_str()).map_err(text)?;
+        let answer = match pool.send(request, None, end).await {
             Sent::Answered(answer) => answer,
             Sent::NotWritten(failure) | Sent::Lost(failure) => return Err(text(failure)),
             Sent::Denied(denial) => return Err(denial.to_string()),
