@@ -106,6 +106,29 @@ mod tests {
         config::parse(text, "chart.toml", Files::Ignore, read).unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
 
+    /// RBAC for who rehearses, and the leave to try, are given only where the policies hold them to dry runs.
+    #[test]
+    fn nobody_rehearses_where_no_policy_refuses() {
+        let folder = Folder::new();
+        for values in ["projected-token", "service-account"] {
+            let rehearses = |switch: &[&str]| {
+                let rendered = chart::render(folder.path(), values, switch).unwrap();
+                let grants = rendered.split("\n---\n").filter(|it| {
+                    it.contains("\nkind: RoleBinding\n")
+                        && it.contains("name: seb:executors")
+                        && !it.contains("seb-tokens")
+                });
+                let signs = ["seb-rehearser-", "dry_run = true"].map(|sign| rendered.contains(sign));
+                (signs, grants.count())
+            };
+            let own = values == "service-account";
+            assert_eq!(rehearses(&[]), ([own, true], if own { 0 } else { targets_of(values) }), "{values}");
+            for switch in ["boundary.mode=\"audit\"", "boundary.enabled=false", "cluster.dryRun=false"] {
+                assert_eq!(rehearses(&[switch]), ([false, false], 0), "{values} {switch}");
+            }
+        }
+    }
+
     #[test]
     fn wrong_values_are_refused_with_what_is_wrong() {
         let folder = Folder::new();
@@ -120,6 +143,8 @@ mod tests {
             ("targets[0].verbs=[\"*\"]", "/targets/0/verbs/0"),
             ("targets[0].resources=[\"*\"]", "/targets/0/resources/0"),
             ("targets[1].name=\"shop\"", "the name `shop` is there twice"),
+            ("targets[0].group=\"admissionregistration.k8s.io\"", "it cannot be a target"),
+            ("protect[1].resources=[\"namespaces\"]", "a namespace is a resource of the cluster"),
             ("targets[2].names=[]", "a resource of the cluster needs `names`"),
             ("boundary.exemptions.own={\"enabled\":true}", "missing properties"),
             ("boundary.mode=\"off\"", "/boundary/mode"),

@@ -13,7 +13,7 @@ use crate::fair::{Bounds, Turns};
 use crate::identity::{ExecutionIdentity, Form};
 use crate::reason::Denial;
 use crate::store::{Store, Usage};
-use crate::target::{Rehearsed, Target};
+use crate::target::{Rehearsed, Rehearser, Target};
 use crate::telemetry::Phase;
 use crate::timestamp::Timestamp;
 
@@ -77,7 +77,7 @@ impl<S: Store> Broker<S> {
 
     async fn tried(&self, terms: &Terms, agent: &SpiffeId) -> Tried {
         match self.rehearsal(terms) {
-            Ok((driver, form)) => self.rehearse(driver, terms, form, agent).await,
+            Ok((driver, by)) => self.rehearse(driver, terms, by, agent).await,
             Err(detail) => Tried { rehearsed: Rehearsed::Unavailable { detail }, at: self.now() },
         }
     }
@@ -92,22 +92,22 @@ impl<S: Store> Broker<S> {
 
     /// What the target says of a call of these terms; none if it is not asked.
     async fn rehearsed(&self, terms: &Terms, agent: &SpiffeId) -> Option<Rehearsed> {
-        let (driver, form) = self.rehearsal(terms).ok()?;
-        Some(self.rehearse(driver, terms, form, agent).await.rehearsed)
+        let (driver, by) = self.rehearsal(terms).ok()?;
+        Some(self.rehearse(driver, terms, by, agent).await.rehearsed)
     }
 
     /// What a call of these terms is rehearsed by; or why it is not.
-    fn rehearsal(&self, terms: &Terms) -> Result<(&dyn Target, Form), String> {
+    fn rehearsal(&self, terms: &Terms) -> Result<(&dyn Target, Rehearser), String> {
         let name = terms.call().target_name();
         let target = self.parts.targets.get(name).filter(|target| target.dry_run);
         let target = target.ok_or_else(|| format!("`dry_run` is not set at the target `{name}`"))?;
-        let form = target.driver.rehearsal(terms.call());
-        let form = form.ok_or("a call like this cannot be tried without effect")?;
-        Ok((target.driver.as_ref(), form))
+        let by = target.driver.rehearsal(terms.call());
+        let by = by.ok_or("a call like this cannot be tried without effect")?;
+        Ok((target.driver.as_ref(), by))
     }
 
     /// One at a time for each mutation, and [`REHEARSALS`] of all, agents by turns.
-    async fn rehearse(&self, driver: &dyn Target, terms: &Terms, form: Form, agent: &SpiffeId) -> Tried {
+    async fn rehearse(&self, driver: &dyn Target, terms: &Terms, by: Rehearser, agent: &SpiffeId) -> Tried {
         let mut at = self.now();
         let tried = async {
             let Entry::First(_only) = self.rehearsing.of_mutation.enter(terms.mutation_id()) else {
@@ -116,8 +116,13 @@ impl<S: Store> Broker<S> {
             let turn = tokio::time::timeout(TURN, self.rehearsing.turns.take(agent)).await;
             let turn = turn.map_err(|_| "other dry runs took too long: try again in a moment")?;
             let _turn = turn.map_err(|no_room| format!("dry runs that wait: {no_room}; try again in a moment"))?;
-            let identity = self.rehearser(terms, form).await;
-            let identity = identity.map_err(|detail| format!("no identity to rehearse by: {detail}"))?;
+            let identity = match by {
+                Rehearser::Account => None,
+                Rehearser::Identity(form) => {
+                    let identity = self.rehearser(terms, form).await;
+                    Some(identity.map_err(|detail| format!("no identity to rehearse by: {detail}"))?)
+                }
+            };
             // What the target says holds for a moment after this, and not after its answer.
             at = self.now();
             Ok(driver.rehearse(terms, identity).await)

@@ -214,7 +214,11 @@ impl TargetConfig {
         let dry_run = table.default("dry_run", Boolean, "false", meaning);
         let mutating = mutating?;
         if dry_run? && !matches!(&mutating, Some(Mutating::Kubernetes(exchange)) if exchange.rehearses()) {
-            return table.refuse("dry_run", "is for API servers, and with `service-account` needs a `rehearser` in each of `executors`: leave it out", None);
+            return table.refuse(
+                "dry_run",
+                "is for API servers; with `service-account` name a `rehearser` in each of `executors`, or leave it out",
+                None,
+            );
         }
         Some(Self { known: known?, mutating, read_before: read_before?, dry_run: dry_run? })
     }

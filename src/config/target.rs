@@ -225,6 +225,19 @@ fn read_exchange(table: &mut Table<'_>, known: Option<&KnownTarget>) -> Option<O
             return table.refuse("executor", "is for every call, and so are no `executors`: leave one out", None);
         }
     };
+    let of_service_account = matches!(requester, Requester::TokenFile(_));
+    for rehearser in executors.iter().filter_map(|executor| executor.rehearser.as_ref()) {
+        if !of_service_account {
+            let problem =
+                "`rehearser` is for `service-account`, where no execution identity can rehearse: leave it out";
+            return table.refuse("executors", problem, None);
+        }
+        if executors.iter().any(|executor| executor.service_account == *rehearser) {
+            let problem = format_args!("`{rehearser}` makes calls: name a `rehearser` that policies hold to dry runs")
+                .to_string();
+            return table.refuse("executors", problem, None);
+        }
+    }
     Some(Some(Exchange::ProjectedToken { executors, audience: executor_audience, requester }))
 }
 
@@ -239,7 +252,7 @@ fn read_executor(table: &mut Table<'_>) -> Option<Executor> {
     let resources = kind::text::<Pattern>("a pattern, such as `apps/v1/namespaces/shop/deployments/*`");
     let meaning = "The resources of the calls that it is for: patterns as in the ceilings.";
     let resources = table.required("resources", ListOf(resources, MAX_PATTERNS), meaning);
-    let meaning = "The service account by which its calls are rehearsed (`dry_run`) with `service-account`: one that the API server's policies hold to dry runs. Not used for `projected-token`, where execution identities rehearse.";
+    let meaning = "The service account by which its calls are rehearsed (`dry_run`) with `service-account`: one that the API server's policies hold to dry runs. With `projected-token` execution identities rehearse.";
     let rehearser = table.optional("rehearser", account(), meaning);
     let calls = Some(Calls { verbs: verbs?, resources: resources? });
     Some(Executor { service_account: service_account?, calls, rehearser: rehearser? })

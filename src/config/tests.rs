@@ -417,6 +417,31 @@ fn each_exchange_has_its_keys() {
     let service_account = "seb/shop".parse().unwrap();
     assert_eq!(executors, [Executor { service_account, calls: Some(calls), rehearser: None }]);
 
+    // Who rehearses: every exchange has somebody, or is told to name one.
+    let by = |account: &str| format!("{several}rehearser = \"{account}\"\n");
+    let account = "exchange = \"service-account\"\n";
+    let Exchange::ProjectedToken { executors, .. } = exchange(&format!("{account}dry_run = true\n{}", by("seb/try")))
+    else {
+        panic!("no executors")
+    };
+    assert_eq!(executors[0].rehearser, Some("seb/try".parse().unwrap()));
+    assert!(matches!(exchange(&format!("{jwt}dry_run = true\n")), Exchange::JwtSvid { .. }));
+    exchange(&format!("{projected}dry_run = true\n"));
+    let lacking = "dry_run`: is for API servers; with `service-account` name a `rehearser` in each";
+    for (keys, problem) in [
+        (format!("{common}{own}dry_run = true\n"), lacking),
+        (format!("{common}{account}dry_run = true\n{several}"), lacking),
+        (format!("{common}{account}dry_run = true\n{}{several}", by("seb/try")), lacking),
+        (format!("{common}{account}{}", by("seb/shop")), "executors`: `seb/shop` makes calls"),
+        (
+            format!("{common}exchange = \"projected-token\"\naudience = \"a\"\n{}", by("seb/try")),
+            "executors`: `rehearser` is for `service-account`",
+        ),
+    ] {
+        let told = kubernetes(&keys).expect_err(&keys).to_string();
+        assert!(told.contains(problem), "{keys}\n{told}");
+    }
+
     for (keys, problem) in [
         (format!("kind = \"kubernetes\"\n{jwt}"), "ca`: is missing; a target of kind `kubernetes` needs it"),
         (

@@ -26,6 +26,15 @@ use crate::decision::{LiveState, PermittedCall, Terms};
 pub use crate::execution::{Evidence, Grade, Performed, Rejection};
 use crate::identity::{ExecutionIdentity, Form};
 
+/// Who rehearses a call ([`Target::rehearse`]): somebody who can do nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rehearser {
+    /// An identity of this form, minted for it.
+    Identity(Form),
+    /// An account of the target's.
+    Account,
+}
+
 /// What came of a rehearsal ([`Target::rehearse`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rehearsed {
@@ -99,15 +108,16 @@ pub trait Target: Send + Sync {
         fence: &'a dyn Fence,
     ) -> BoxFuture<'a, Performed>;
 
-    /// The form of the identity that [`Target::rehearse`] takes for this very call: one that can do nothing else. None
-    /// where the target cannot rehearse it. A plain function of the call.
-    fn rehearsal(&self, _call: &Call) -> Option<Form> {
+    /// By whom [`Target::rehearse`] has this very call tried. None where the target cannot rehearse it. A plain function of
+    /// the call.
+    fn rehearsal(&self, _call: &Call) -> Option<Rehearser> {
         None
     }
 
     /// Has the target itself try a call of these terms without any effect; ends after a bounded time. Terms permit
-    /// nothing: what keeps it from having an effect is the identity, which the target takes for nothing but a rehearsal.
-    fn rehearse<'a>(&'a self, _terms: &'a Terms, _identity: ExecutionIdentity) -> BoxFuture<'a, Rehearsed> {
+    /// nothing: what keeps it from having an effect is who asks, whom the target takes for nothing but rehearsals. Where that
+    /// is [`Rehearser::Identity`], `identity` is one.
+    fn rehearse<'a>(&'a self, _terms: &'a Terms, _identity: Option<ExecutionIdentity>) -> BoxFuture<'a, Rehearsed> {
         Box::pin(async { Rehearsed::Unavailable { detail: "the target rehearses nothing".to_owned() } })
     }
 

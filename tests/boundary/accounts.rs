@@ -12,6 +12,7 @@ use crate::world::{Answer, BINDINGS, World, annotates, asks, binding, config_map
 pub const SETTINGS: &str = "/api/v1/namespaces/shop/configmaps/settings";
 const OUTSIDE: &str = "/apis/apps/v1/namespaces/shop/deployments/checkout";
 const SECRETS: &str = "/api/v1/namespaces/seb-system/secrets";
+const NAMESPACES: &str = "/api/v1/namespaces";
 const POD: &str = "/api/v1/namespaces/seb-system/pods/seb-broker-0";
 
 /// Tries the attack of this name: the answer.
@@ -60,6 +61,16 @@ async fn as_broker(world: &World, name: &str) -> Answer {
             let rehearser = rehearser(world, &broker).await;
             rehearser.send(Method::DELETE, &path, "application/json", &options).await.unwrap()
         }
+        "account-tries-name" => {
+            token_of(world, &broker, "seb-rehearser-spaces", None).await.post(NAMESPACES, &space("team-b")).await
+        }
+        "account-creates-name" => {
+            let secret = secret(&broker, "creates").await;
+            token_of(world, &broker, "seb-executor-spaces", Some(&secret))
+                .await
+                .post(NAMESPACES, &space("team-b"))
+                .await
+        }
         "account-tries-outside" => annotates(&rehearser(world, &broker).await, &format!("{OUTSIDE}?dryRun=All")).await,
         "account-taken" => {
             let secret = secret(&broker, "taken").await;
@@ -98,6 +109,9 @@ pub async fn rehearses(world: &World) {
     let rehearser = rehearser(world, &broker(world).await).await;
     let settings = async || world.cluster.admin.get(SETTINGS).await.1;
     let before = settings().await;
+    let spaces = token_of(world, &broker(world).await, "seb-rehearser-spaces", None).await;
+    let (status, answer) = spaces.post(&format!("{NAMESPACES}?dryRun=All"), &space("team-a")).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
     let (status, answer) = annotates(&rehearser, &format!("{SETTINGS}?dryRun=All")).await;
     assert_eq!((status, &answer["metadata"]["annotations"]["tried"]), (StatusCode::OK, &json!("yes")), "{answer}");
     assert_eq!(settings().await, before, "a rehearsal changes nothing");
@@ -105,9 +119,19 @@ pub async fn rehearses(world: &World) {
 
 /// A client with a token of the service account that rehearses, made as the broker makes it.
 async fn rehearser(world: &World, broker: &Client) -> Client {
-    let (status, answer) = broker.post(&tokens_of("seb-rehearser-shop"), &token_request(600)).await;
+    token_of(world, broker, "seb-rehearser-shop", None).await
+}
+
+/// A client with a token of this account, bound to this Secret.
+async fn token_of(world: &World, broker: &Client, account: &str, secret: Option<&Value>) -> Client {
+    let request = secret.map_or_else(|| token_request(600), |secret| bound_request(600, "Secret", secret));
+    let (status, answer) = broker.post(&tokens_of(account), &request).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     world.cluster.anonymous().with_bearer(answer["status"]["token"].as_str().unwrap())
+}
+
+fn space(name: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } })
 }
 
 fn tokens_of(account: &str) -> String {
@@ -142,9 +166,7 @@ async fn secret(broker: &Client, name: &str) -> Value {
 
 /// A client with a token of the executor, made as the broker makes it.
 async fn token(world: &World, broker: &Client, secret: &Value) -> Client {
-    let (status, answer) = broker.post(&tokens_of("seb-executor-shop"), &bound_request(600, "Secret", secret)).await;
-    assert_eq!(status, StatusCode::CREATED, "{answer}");
-    world.cluster.anonymous().with_bearer(answer["status"]["token"].as_str().unwrap())
+    token_of(world, broker, "seb-executor-shop", Some(secret)).await
 }
 
 /// RBAC gives the broker more; the policy does not.

@@ -130,7 +130,7 @@ async fn is_rehearsed(world: &World) {
 
 /// Where a contract asks for a dry run, the API server tries the call before the decision; what it would refuse is denied
 /// and uses nothing.
-async fn is_tried_first(world: &World) {
+async fn is_tried_first(world: &World, rehearser: &str) {
     let asking = |body: Value| {
         let mut step = step("merge-patch", checkout(), body);
         step["dry_run"] = json!(true);
@@ -139,7 +139,8 @@ async fn is_tried_first(world: &World) {
     let tried = || {
         let audited = world.cluster.audit();
         let dry = |event: &&Value| event["requestURI"].as_str().is_some_and(|uri| uri.contains("dryRun=All"));
-        audited.iter().filter(dry).count()
+        let ours = |event: &&Value| event["user"]["username"].as_str().is_some_and(|user| user.starts_with(rehearser));
+        audited.iter().filter(dry).filter(ours).count()
     };
     let before = (world.object(CHECKOUT).await, tried());
     let spoilt = world.certificate(&asking(json!({ "metadata": { "labels": { "team": "not a label!" } } }))).await;
@@ -159,7 +160,11 @@ async fn is_tried_first(world: &World) {
 async fn exchange(exchange: &'static str, who: &str) {
     let world = World::new(&Options { exchange, ..Options::default() }).await;
     is_rehearsed(&world).await;
-    is_tried_first(&world).await;
+    let rehearser = match exchange {
+        "service-account" => "system:serviceaccount:seb-system:seb-rehearser-",
+        _ => "seb:spiffe://example.org/seb/execution/",
+    };
+    is_tried_first(&world, rehearser).await;
     every_verb(&world).await;
     // The audit log says who did it; nobody else may, an administrator neither.
     let audited = world.cluster.audit();

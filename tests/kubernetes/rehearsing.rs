@@ -7,7 +7,7 @@ use seb::identity::spire::{MintIssuer, SpireServer};
 use seb::identity::workload::{self, WorkloadApi};
 use seb::identity::{Form, Issuer};
 use seb::target::kubernetes::{Exchange, Executor, Kubernetes as Driver, Requester};
-use seb::target::{Rehearsed, Rejection, Target};
+use seb::target::{Rehearsed, Rehearser, Rejection, Target};
 use serde_json::{Value, json};
 
 use crate::support::{BROKER, id};
@@ -62,10 +62,14 @@ impl World {
     async fn rehearse(&self, ask: &Ask) -> Rehearsed {
         let permit = permit(ask);
         let terms = permit.terms();
-        let form = self.driver.rehearsal(terms.call()).unwrap();
-        let end = now().saturating_add(Duration::from_secs(10));
-        let plan = self.issuer.plan(terms.mutation_id(), form, now(), end).unwrap();
-        let identity = self.issuer.mint(plan).await.unwrap();
+        let identity = match self.driver.rehearsal(terms.call()).unwrap() {
+            Rehearser::Account => None,
+            Rehearser::Identity(form) => {
+                let end = now().saturating_add(Duration::from_secs(10));
+                let plan = self.issuer.plan(terms.mutation_id(), form, now(), end).unwrap();
+                Some(self.issuer.mint(plan).await.unwrap())
+            }
+        };
         self.driver.rehearse(terms, identity).await
     }
 }
@@ -125,7 +129,8 @@ async fn i1_where_no_identity_is_taken_a_service_account_rehearses() {
     invalid.body = json!({ "spec": { "replicas": -1 } });
     assert!(matches!(world.rehearse(&invalid).await, Rehearsed::Refused { reason: Rejection::Invalid, .. }));
     assert_eq!(world.shop().await["metadata"]["resourceVersion"], shop["metadata"]["resourceVersion"]);
-    // It asked three times, each time for nothing but a dry run; the executor did not ask, and no Secret was made.
+    // It asked three times, each time for nothing but a dry run, by a token that the broker requested; the executor did not
+    // ask, and no Secret was made.
     let by =
         |event: &Value, name: &str| event["user"]["username"] == format!("system:serviceaccount:seb-system:{name}");
     world.cluster.audited("a dry run", |event| by(event, "rehearser") && event["verb"] == "delete").await;
@@ -135,6 +140,16 @@ async fn i1_where_no_identity_is_taken_a_service_account_rehearses() {
     for event in tried {
         let said = event["requestURI"].as_str().unwrap().ends_with("&dryRun=All");
         assert!(said || event["requestObject"]["dryRun"] == json!(["All"]), "{event}");
+    }
+    let tokens: Vec<_> = audit
+        .iter()
+        .filter(|event| by(event, "broker") && event["objectRef"]["subresource"] == "token")
+        .map(|event| (event["objectRef"]["name"].as_str().unwrap(), &event["requestObject"]["spec"]))
+        .collect();
+    assert_eq!(tokens.len(), 3, "{tokens:?}");
+    for (name, spec) in tokens {
+        assert_eq!((name, &spec["expirationSeconds"]), ("rehearser", &json!(600)), "{spec}");
+        assert_eq!(spec["boundObjectRef"], Value::Null, "{spec}");
     }
     assert!(!audit.iter().any(|event| by(event, "executor") || event["objectRef"]["resource"] == "secrets"));
 }
@@ -149,14 +164,16 @@ async fn i5_a_rehearsal_has_an_identity_that_names_no_call() {
     let terms = permit.terms();
     let urn = "urn:seb:dry-run:UPDATE:apps/deployments:default/shop";
     let audiences = vec!["kubernetes".to_owned(), urn.to_owned()];
-    assert_eq!(world.driver.rehearsal(terms.call()), Some(Form::Jwt { audiences }));
+    assert_eq!(world.driver.rehearsal(terms.call()), Some(Rehearser::Identity(Form::Jwt { audiences })));
     // The execution's own identity is not taken for it, and nothing is sent.
     let plan =
         world.issuer.plan(terms.mutation_id(), world.driver.form(terms.call()), now(), terms.deadline()).unwrap();
     let identity = world.issuer.mint(plan).await.unwrap();
-    match world.driver.rehearse(terms, identity).await {
-        Rehearsed::Unavailable { detail } => assert!(detail.contains("not minted for this rehearsal"), "{detail}"),
-        other => panic!("{other:?}"),
+    for identity in [Some(identity), None] {
+        match world.driver.rehearse(terms, identity).await {
+            Rehearsed::Unavailable { detail } => assert!(detail.contains("not minted for this rehearsal"), "{detail}"),
+            other => panic!("{other:?}"),
+        }
     }
     // What an API server does for real although it is asked for a dry run is not rehearsed.
     let body = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {} });

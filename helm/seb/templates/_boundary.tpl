@@ -86,6 +86,14 @@ spec:
     && variables.dry
 {{- end }}
 
+{{/* Whether an execution identity may do what is certified or rehearsed by itself, as the end and the beginning of a condition. */}}
+{{- define "seb.boundary.orMinted" -}}
+{{- if not (include "seb.executors" .) }} || variables.certified || variables.rehearsed{{ end -}}
+{{- end }}
+{{- define "seb.boundary.mintedOr" -}}
+{{- if not (include "seb.executors" .) }}variables.certified || variables.rehearsed || {{ end -}}
+{{- end }}
+
 {{/* One exemption as a condition. */}}
 {{- define "seb.boundary.exemption" -}}
 {{- if .username -}}
@@ -190,8 +198,10 @@ spec:
         'seb: not_minted: this is changed only by an identity that the broker minted for the very call, not by `'
         + variables.username + '`; propose the change to the authority'
     {{- if include "seb.executors" $root }}
-    # An executor makes the call; execution identities themselves only rehearse it.
-    - expression: "!variables.minted || variables.rehearsed"
+    # An executor makes the call; execution identities themselves only rehearse it, and ask for its token.
+    - expression: >-
+        !variables.minted || variables.rehearsed || (variables.certified && variables.resource == 'serviceaccounts/token'
+        && variables.inNamespace == {{ toJson $root.Release.Namespace }})
     {{- else }}
     - expression: "!variables.minted || variables.certified || variables.rehearsed"
     {{- end }}
@@ -216,8 +226,8 @@ spec:
   auditAnnotations:
     - key: admitted-by
       valueExpression: >-
-        variables.certified ? 'certified ' + variables.call
-        : variables.rehearsed || variables.tried ? 'dry run ' + variables.call
+        {{ if not (include "seb.executors" $root) }}variables.certified ? 'certified ' + variables.call
+        : {{ end }}variables.rehearsed || variables.tried ? 'dry run ' + variables.call
         : variables.granted ? 'executor ' + variables.username
         : variables.exemption != '' ? 'exemption ' + variables.exemption
         : 'nothing'
@@ -293,6 +303,45 @@ spec:
 {{ include "seb.boundary.binding" (dict "root" $root "suffix" $suffix "name" "collections") }}
 {{- end }}
 {{- end }}
+{{- $created := list }}
+{{- range $root.Values.targets }}
+{{- if and (not .namespace) (has "create" .verbs) }}
+{{- $created = append $created . }}
+{{- end }}
+{{- end }}
+{{- if $created }}
+---
+# RBAC cannot bind the name of what does not exist, and a rule by names does not see another name.
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {{- include "seb.boundary.metadata" (dict "root" $root "name" "creations" "suffix" $suffix) | nindent 2 }}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+      {{- range $created }}
+      - apiGroups: [{{ .group | quote }}]
+        apiVersions: ["*"]
+        resources: [{{ range $i, $resource := .resources }}{{ if $i }}, {{ end }}{{ splitList "/" $resource | first }}{{ end }}]
+        operations: [CREATE]
+        scope: Cluster
+      {{- end }}
+  matchConditions:
+    - name: of-the-broker
+      expression: >-
+        request.userInfo.username.startsWith('seb:')
+        || request.userInfo.username.startsWith({{ printf "system:serviceaccount:%s:" $root.Release.Namespace | toJson }})
+  validations:
+    - expression: >-
+        has(request.name) && (
+        {{- range $i, $target := $created }}
+        {{ if $i }}|| {{ end }}(request.requestResource.group == {{ toJson $target.group }} && request.requestResource.resource in {{ toJson $target.resources }}
+        && request.name in {{ toJson $target.names }})
+        {{- end }})
+      reason: Forbidden
+      message: "seb: not_named: of this kind the broker creates only the objects that a target names"
+{{ include "seb.boundary.binding" (dict "root" $root "suffix" $suffix "name" "creations") }}
+{{- end }}
 {{- end }}
 
 {{/* The release's own namespace: who runs a pod here, or reads a Secret into one, is the broker. */}}
@@ -341,7 +390,7 @@ spec:
         false
         {{- end }}
   validations:
-    - expression: "variables.installer || variables.controller || variables.ending || variables.certified || variables.rehearsed"
+    - expression: "variables.installer || variables.controller || variables.ending{{ include "seb.boundary.orMinted" $root }}"
       reason: Forbidden
       messageExpression: >-
         'seb: own_namespace: the broker runs here, and who changes this could be the broker; `'
@@ -435,7 +484,7 @@ spec:
     - expression: "!(variables.executor || variables.rehearser) || variables.certified || variables.broker"
       reason: Forbidden
       messageExpression: >-
-        'seb: executor_token: a token of an executor is made only for a certified call, not for `' + variables.username + '`'
+        'seb: executor_token: a token of `' + variables.account + '` is made only for what the broker does, not for `' + variables.username + '`'
     - expression: >-
         !(variables.executor || variables.rehearser)
         || (has(object.spec.expirationSeconds) && object.spec.expirationSeconds <= 600 && variables.rehearser)
@@ -445,7 +494,7 @@ spec:
         && has(object.spec.boundObjectRef.name) && object.spec.boundObjectRef.name == variables.mutation
         {{- end }})
       reason: Forbidden
-      message: "seb: executor_token: a token of an executor lives 600 seconds at most, and is bound to the Secret of its mutation"
+      message: "seb: executor_token: such a token lives 600 seconds at most, and that of an executor is bound to the Secret of its mutation"
     - expression: >-
         !(variables.account in {{ toJson $controllers }}) || variables.username == 'system:kube-controller-manager'
       reason: Forbidden
@@ -542,25 +591,25 @@ spec:
     - name: role
       expression: "object != null && has(object.roleRef) && object.roleRef.kind == 'ClusterRole' ? object.roleRef.name : ''"
   validations:
-    - expression: "variables.certified || variables.rehearsed || !variables.ours"
+    - expression: "{{ include "seb.boundary.mintedOr" $root }}!variables.ours"
       reason: Forbidden
       messageExpression: >-
         'seb: own_role: `' + variables.name + '` belongs to the broker; `' + variables.username + '` is no installer of it'
     - expression: >-
-        variables.certified || variables.rehearsed || variables.subjects.all(s, !(s.kind == 'User' && s.name.startsWith('seb:'))
+        {{ include "seb.boundary.mintedOr" $root }}variables.subjects.all(s, !(s.kind == 'User' && s.name.startsWith('seb:'))
         && !(s.kind == 'Group' && s.name.startsWith('seb:'))
         && !(s.kind == 'ServiceAccount' && has(s.namespace) && s.namespace == {{ toJson $root.Release.Namespace }}))
       reason: Forbidden
       message: "seb: executor_grant: identities of the broker have the roles of its release, and no others"
     - expression: >-
-        variables.certified || variables.rehearsed || variables.rules.all(r, !(r.verbs.exists(v, v == '*' || v.startsWith('impersonate'))
+        {{ include "seb.boundary.mintedOr" $root }}variables.rules.all(r, !(r.verbs.exists(v, v == '*' || v.startsWith('impersonate'))
         && has(r.apiGroups) && r.apiGroups.exists(g, g in ['', '*', 'authentication.k8s.io'])
         && has(r.resources) && r.resources.exists(n, n in ['*', '*/*', 'users', 'groups', 'uids', 'serviceaccounts']
         || n.startsWith('userextras'))))
       reason: Forbidden
       message: "seb: impersonation_grant: who may impersonate can be an execution identity; no new role may allow it"
     - expression: >-
-        variables.certified || variables.rehearsed || !(variables.role in {{ toJson $root.Values.boundary.refusedClusterRoles }})
+        {{ include "seb.boundary.mintedOr" $root }}!(variables.role in {{ toJson $root.Values.boundary.refusedClusterRoles }})
         || (has(request.namespace) && !(request.namespace in ['', 'kube-system', {{ toJson $root.Release.Namespace }}]))
       reason: Forbidden
       messageExpression: >-

@@ -88,7 +88,11 @@ resources = [
 {{- range concat .Values.targets .Values.protect -}}
   {{- if has .name $names }}{{ fail (printf "`targets`, `protect`: the name `%s` is there twice" .name) }}{{ end -}}
   {{- $names = append $names .name -}}
+  {{- if and .namespace (eq .group "") (has "namespaces" .resources) }}{{ fail (printf "`%s`: a namespace is a resource of the cluster: leave `namespace` empty, and give its name in `names`" .name) }}{{ end -}}
   {{- if and (not .namespace) (not .names) }}{{ fail (printf "`%s`: a resource of the cluster needs `names`: everybody would be refused all others" .name) }}{{ end -}}
+{{- end -}}
+{{- range .Values.targets -}}
+  {{- if has .group (list "admissionregistration.k8s.io" "authentication.k8s.io" "authorization.k8s.io") }}{{ fail (printf "`%s`: no policy of the API sees requests for `%s`: it cannot be a target" .name .group) }}{{ end -}}
 {{- end -}}
 {{- if and (include "seb.structured" .) (not .Values.spire.jwtIssuer) }}{{ fail "`spire.jwtIssuer`: give the https URL of the OIDC discovery provider, or choose `cluster.exchange: service-account`" }}{{ end -}}
 {{- if eq .Values.spire.issuer "spire-downstream" }}{{ fail "`spire.issuer`: below an intermediate of its own a broker believes no authority of its trust domain, and this chart's is one: choose `spire-mint`" }}{{ end -}}

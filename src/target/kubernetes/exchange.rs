@@ -1,5 +1,6 @@
 //! From an execution identity to the credential of one request.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -18,6 +19,7 @@ use crate::ceiling::Pattern;
 use crate::contract::{Call, KubernetesResource, Verb};
 use crate::decision::{MutationId, Terms};
 use crate::identity::{ExecutionIdentity, Form, MAX_AUDIENCE_OCTETS};
+use crate::target::Rehearser;
 use crate::telemetry::{Shown, log};
 
 /// The shortest life of a service account's token that an API server grants, in seconds.
@@ -100,6 +102,12 @@ pub struct Audience(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0}")]
 pub struct InvalidText(&'static str);
+
+impl fmt::Display for ServiceAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
 
 impl FromStr for ServiceAccount {
     type Err = InvalidText;
@@ -198,15 +206,15 @@ impl Exchanger {
         }
     }
 
-    /// The form of the identity that may rehearse this call, whose dry run is named `urn`. It is a JWT-SVID wherever the API
-    /// server takes one: an executor's token can do more than that.
-    pub(super) fn rehearsal(&self, call: &Call, urn: String) -> Option<Form> {
-        let jwt = |audience: &Audience| Form::Jwt { audiences: vec![audience.0.clone(), urn] };
+    /// Who may rehearse this call, whose dry run is named `urn`: an identity wherever the API server takes one. An executor's
+    /// token can do more than that.
+    pub(super) fn rehearsal(&self, call: &Call, urn: String) -> Option<Rehearser> {
+        let jwt = |audience: &Audience| Rehearser::Identity(Form::Jwt { audiences: vec![audience.0.clone(), urn] });
         match &self.exchange {
             Exchange::JwtSvid { audience } => Some(jwt(audience)),
             Exchange::ProjectedToken { requester, executors, .. } => match (requester, executor(executors, call)?) {
                 (Requester::JwtSvid { audience }, _) => Some(jwt(audience)),
-                (Requester::TokenFile(_), executor) => executor.rehearser.as_ref().map(|_| Form::X509),
+                (Requester::TokenFile(_), executor) => executor.rehearser.as_ref().map(|_| Rehearser::Account),
             },
         }
     }
@@ -216,11 +224,12 @@ impl Exchanger {
         &self,
         pool: &Pool,
         terms: &Terms,
-        identity: ExecutionIdentity,
+        identity: Option<ExecutionIdentity>,
         deadline: Instant,
     ) -> Result<HeaderValue, Failure> {
-        match (&self.exchange, &self.token) {
-            (Exchange::ProjectedToken { executors, audience, .. }, Some(token)) => {
+        match (&self.exchange, &self.token, identity) {
+            (_, _, Some(identity)) => presented(identity),
+            (Exchange::ProjectedToken { executors, audience, .. }, Some(token), None) => {
                 let rehearser = executor(executors, terms.call()).and_then(|executor| executor.rehearser.as_ref());
                 let service_account =
                     rehearser.ok_or_else(|| Failure("no service account rehearses this call".to_owned()))?;
@@ -228,8 +237,13 @@ impl Exchanger {
                 let mutation = terms.mutation_id();
                 TokenRequest { pool, service_account, audience, requester, mutation, deadline }.token(None).await
             }
-            _ => presented(identity),
+            (.., None) => Err(Failure("no identity was minted for this rehearsal".to_owned())),
         }
+    }
+
+    /// Whether another subject rehearses than makes the call, so that one of them may lack a role that the other has.
+    pub(super) const fn rehearses_apart(&self) -> bool {
+        matches!(self.exchange, Exchange::ProjectedToken { .. })
     }
 
     /// The credential of one mutation.
@@ -368,7 +382,8 @@ impl TokenRequest<'_> {
     async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         let posted = wire(Method::POST, path, Some(body));
         let request = request(self.pool.endpoint(), posted, &self.requester, self.mutation.as_str())?;
-        let context = |Failure(why): Failure| Failure(format!("no token of the executor: {why}"));
+        let account = self.service_account;
+        let context = |Failure(why): Failure| Failure(format!("no token of `{account}`: {why}"));
         match self.pool.send(request, None, self.deadline).await {
             Sent::Answered(answer) => created(&answer).map_err(context),
             Sent::NotWritten(failure) | Sent::Lost(failure) => Err(context(failure)),
@@ -394,8 +409,8 @@ fn wire(method: Method, path: &str, body: Option<&Value>) -> Wire {
 }
 
 /// Never shows a credential.
-impl std::fmt::Debug for Credential {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credential").finish_non_exhaustive()
     }
 }
@@ -448,14 +463,15 @@ mod tests {
         // A rehearsal is by JWT-SVID where the API server takes one, and by another service account where it does not; for a
         // call that some executor could make.
         let rehearsal = |exchange| Exchanger::new(exchange).rehearsal(&patch, "urn:seb:dry-run:x".to_owned());
-        let expected = Some(Form::Jwt { audiences: vec!["cluster".to_owned(), "urn:seb:dry-run:x".to_owned()] });
+        let audiences_of_it = vec!["cluster".to_owned(), "urn:seb:dry-run:x".to_owned()];
+        let expected = Some(Rehearser::Identity(Form::Jwt { audiences: audiences_of_it }));
         assert_eq!(rehearsal(Exchange::JwtSvid { audience: audience() }), expected);
         assert_eq!(rehearsal(projected(vec![executor("e", None)], jwt())), expected);
         assert_eq!(rehearsal(projected(Vec::new(), jwt())), None);
         let file = || Requester::TokenFile("token".into());
         assert_eq!(rehearsal(projected(vec![executor("e", None)], file())), None);
         let rehearsed = Executor { rehearser: Some(account("tries")), ..executor("e", None) };
-        assert_eq!(rehearsal(projected(vec![rehearsed.clone()], file())), Some(Form::X509));
+        assert_eq!(rehearsal(projected(vec![rehearsed.clone()], file())), Some(Rehearser::Account));
         assert!(projected(vec![rehearsed.clone()], file()).rehearses());
         assert!(!projected(vec![rehearsed, executor("e", None)], file()).rehearses());
         // The first that is for the call, by verb and by resource; none, and the identity names no call.

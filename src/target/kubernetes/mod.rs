@@ -48,7 +48,7 @@ use crate::decision::{LiveState, PermittedCall, Terms};
 use crate::identity::{ExecutionIdentity, Form};
 use crate::reason::Denial;
 use crate::target::failure::{Failure, left, now};
-use crate::target::{Evidence, Fence, Grade, Performed, Rehearsed, Rejection, Target};
+use crate::target::{Evidence, Fence, Grade, Performed, Rehearsed, Rehearser, Rejection, Target};
 use crate::telemetry::{Shown, log};
 
 pub use self::endpoint::CertificateFiles;
@@ -300,11 +300,11 @@ impl Target for Kubernetes {
         Box::pin(self.mutate(call, identity, fence))
     }
 
-    fn rehearsal(&self, call: &Call) -> Option<Form> {
-        self.rehearsal_form(call)
+    fn rehearsal(&self, call: &Call) -> Option<Rehearser> {
+        self.rehearser(call)
     }
 
-    fn rehearse<'a>(&'a self, terms: &'a Terms, identity: ExecutionIdentity) -> BoxFuture<'a, Rehearsed> {
+    fn rehearse<'a>(&'a self, terms: &'a Terms, identity: Option<ExecutionIdentity>) -> BoxFuture<'a, Rehearsed> {
         Box::pin(self.dry_run(terms, identity))
     }
 

@@ -18,9 +18,9 @@ use crate::clock;
 use crate::contract::{Call, Json};
 use crate::decision::Terms;
 use crate::execution::{Performed, Rejection};
-use crate::identity::{ExecutionIdentity, Form};
+use crate::identity::ExecutionIdentity;
 use crate::reason::Denial;
-use crate::target::Rehearsed;
+use crate::target::{Rehearsed, Rehearser};
 
 /// How long one may take.
 const REHEARSAL: Duration = Duration::from_secs(5);
@@ -31,20 +31,26 @@ fn is_rehearsed(subresource: &str) -> bool {
 }
 
 impl Kubernetes {
-    pub(super) fn rehearsal_form(&self, call: &Call) -> Option<Form> {
+    pub(super) fn rehearser(&self, call: &Call) -> Option<Rehearser> {
         let plan = Plan::of(call).ok().filter(|plan| plan.resource.subresource.as_deref().is_none_or(is_rehearsed))?;
         let urn = plan.dry_run_urn();
         self.performing.as_ref()?.exchanger.rehearsal(call, urn)
     }
 
-    pub(super) async fn dry_run(&self, terms: &Terms, identity: ExecutionIdentity) -> Rehearsed {
+    pub(super) async fn dry_run(&self, terms: &Terms, identity: Option<ExecutionIdentity>) -> Rehearsed {
         self.try_dry_run(terms, identity).await.unwrap_or_else(|detail| Rehearsed::Unavailable { detail })
     }
 
-    async fn try_dry_run(&self, terms: &Terms, identity: ExecutionIdentity) -> Result<Rehearsed, String> {
+    async fn try_dry_run(&self, terms: &Terms, identity: Option<ExecutionIdentity>) -> Result<Rehearsed, String> {
         let performing = self.performing.as_ref().ok_or("this process only reads the API server")?;
-        let rehearsed = self.rehearsal_form(terms.call());
-        if identity.plan().mutation() != terms.mutation_id() || Some(identity.plan().form()) != rehearsed.as_ref() {
+        let fits = match (self.rehearser(terms.call()), &identity) {
+            (Some(Rehearser::Identity(form)), Some(identity)) => {
+                identity.plan().mutation() == terms.mutation_id() && *identity.plan().form() == form
+            }
+            (Some(Rehearser::Account), None) => true,
+            _ => false,
+        };
+        if !fits {
             return Err("the identity was not minted for this rehearsal".to_owned());
         }
         let end = clock::instant() + REHEARSAL;
@@ -69,7 +75,7 @@ impl Kubernetes {
             Sent::NotWritten(failure) | Sent::Lost(failure) => return Err(text(failure)),
             Sent::Denied(denial) => return Err(denial.to_string()),
         };
-        if let Some(detail) = says_nothing(&answer) {
+        if let Some(detail) = says_nothing(&answer, exchanger.rehearses_apart()) {
             return Err(detail);
         }
         if would_make(&plan, &answer) {
@@ -93,8 +99,9 @@ impl Kubernetes {
     }
 }
 
-/// Why an answer says nothing of the call, if it does not: it is about the rehearsal.
-fn says_nothing(answer: &Answer) -> Option<String> {
+/// Why an answer says nothing of the call, if it does not: it is about the rehearsal. `apart`: who rehearses is somebody else
+/// than who makes the call.
+fn says_nothing(answer: &Answer, apart: bool) -> Option<String> {
     let text = String::from_utf8_lossy(&answer.body);
     let names = |what: &str| text.contains(what);
     let why = match answer.status {
@@ -105,6 +112,10 @@ fn says_nothing(answer: &Answer) -> Option<String> {
         }
         StatusCode::FORBIDDEN if names("seb: not_minted") || names("seb: not_certified") => {
             "the policies do not know the identity that rehearses: render them anew"
+        }
+        // RBAC's own words.
+        StatusCode::FORBIDDEN if apart && names(r#"User \""#) && names(" cannot ") => {
+            "RBAC does not let the identity rehearse that is there for it"
         }
         _ => return None,
     };
@@ -143,12 +154,16 @@ mod tests {
         let webhook = "admission webhook \"a.b.c\" does not support dry run";
         let policy = "ValidatingAdmissionPolicy 'seb' denied request: seb: not_minted: this is changed only by";
         for (status, message) in [(401, "Unauthorized"), (429, "too many requests"), (400, webhook), (403, policy)] {
-            assert!(says_nothing(&answer(status, message)).is_some(), "{status} {message}");
+            assert!(says_nothing(&answer(status, message), false).is_some(), "{status} {message}");
         }
+        // Of the one who makes the call it says something.
+        let rbac = "deployments.apps \"a\" is forbidden: User \"b\" cannot patch resource \"deployments\"";
+        assert!(says_nothing(&answer(403, rbac), true).is_some());
+        assert_eq!(says_nothing(&answer(403, rbac), false), None);
         for (status, message) in
             [(200, "ok"), (400, "bad"), (403, "exceeded quota"), (409, "conflict"), (422, "invalid")]
         {
-            assert_eq!(says_nothing(&answer(status, message)), None, "{status} {message}");
+            assert_eq!(says_nothing(&answer(status, message), true), None, "{status} {message}");
         }
     }
 
