@@ -225,18 +225,14 @@ fn read_exchange(table: &mut Table<'_>, known: Option<&KnownTarget>) -> Option<O
             return table.refuse("executor", "is for every call, and so are no `executors`: leave one out", None);
         }
     };
-    let of_service_account = matches!(requester, Requester::TokenFile(_));
-    for rehearser in executors.iter().filter_map(|executor| executor.rehearser.as_ref()) {
-        if !of_service_account {
-            let problem =
-                "`rehearser` is for `service-account`, where no execution identity can rehearse: leave it out";
-            return table.refuse("executors", problem, None);
-        }
-        if executors.iter().any(|executor| executor.service_account == *rehearser) {
-            let problem = format_args!("`{rehearser}` makes calls: name a `rehearser` that policies hold to dry runs")
-                .to_string();
-            return table.refuse("executors", problem, None);
-        }
+    let mut rehearsers = executors.iter().filter_map(|executor| executor.rehearser.as_ref());
+    if way != Way::ServiceAccount && rehearsers.next().is_some() {
+        let problem = "`rehearser` is for `service-account`, where no execution identity can rehearse: leave it out";
+        return table.refuse("executors", problem, None);
+    }
+    if let Some(rehearser) = rehearsers.find(|it| executors.iter().any(|executor| executor.service_account == **it)) {
+        let problem = format_args!("`{rehearser}` makes calls: name a `rehearser` that policies hold to dry runs");
+        return table.refuse("executors", problem, None);
     }
     Some(Some(Exchange::ProjectedToken { executors, audience: executor_audience, requester }))
 }

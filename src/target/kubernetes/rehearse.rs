@@ -3,8 +3,8 @@
 //! It goes out under an identity whose second audience names a dry run and no call; or, where the API server takes no such
 //! identities, by a service account that rehearses. The API server tells them from those that make calls, and its policies
 //! take the one for the one request with `dryRun=All`, the other for such requests, and neither for anything else
-//! (`docs/boundary-kubernetes.md`): so no decision, no use of a certificate and no fence stand before it. What must be true: a request that leaves here says
-//! `dryRun=All`, in the place where an API server looks for it.
+//! (`docs/boundary-kubernetes.md`): so no decision, no use of a certificate and no fence stand before it. What must be true:
+//! a request that leaves here says `dryRun=All`, in the place where an API server looks for it.
 
 use std::time::Duration;
 
