@@ -51,7 +51,7 @@ async fn each_refusal_has_its_reason() {
     // The service account is gone, and there is no token of it.
     let (_, performed) = world.perform_by(&world.driver_of("gone"), &scale, &Gate::default()).await;
     match performed {
-        Performed::NotStarted { detail } => assert!(detail.contains("no token of the executor: 404"), "{detail}"),
+        Performed::NotStarted { detail } => assert!(detail.contains("no token of `seb-system/gone`: 404"), "{detail}"),
         other => panic!("{other:?}"),
     }
     // None of that did anything, and no Secret is left over.
