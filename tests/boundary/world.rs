@@ -165,42 +165,7 @@ impl World {
         ];
         let notes = chart::helm(self.folder.path(), &words).unwrap();
         assert!(notes.contains("the boundary is not closed"), "{notes}");
-        self.enforced().await;
-    }
-
-    /// Waits until every policy there is is enforced. The API server learns of them some moments after they are made, but
-    /// in the order in which they were made: what refuses the last one's request refuses by all others.
-    async fn enforced(&self) {
-        let name = format!("last-{}", self.executions.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
-        let rule = json!({
-            "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"],
-            "resourceNames": [name],
-        });
-        let policy = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "ValidatingAdmissionPolicy",
-            "metadata": { "name": name },
-            "spec": {
-                "failurePolicy": "Fail",
-                "matchConstraints": { "resourceRules": [rule] },
-                "validations": [{ "expression": "false", "message": name }],
-            },
-        });
-        let binding = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "ValidatingAdmissionPolicyBinding",
-            "metadata": { "name": name },
-            "spec": { "policyName": name, "validationActions": ["Deny"] },
-        });
-        let (installer, path) = (self.installer(), "/apis/admissionregistration.k8s.io/v1");
-        made(installer.post(&format!("{path}/validatingadmissionpolicies"), &policy).await);
-        made(installer.post(&format!("{path}/validatingadmissionpolicybindings"), &binding).await);
-        awaited("the last policy", async || {
-            let request = "/api/v1/namespaces/default/configmaps?dryRun=All";
-            let (status, answer) = self.masters.post(request, &config_map(&name)).await;
-            if status == StatusCode::UNPROCESSABLE_ENTITY { Ok(()) } else { Err((status, answer)) }
-        })
-        .await;
+        self.cluster.enforces(&self.installer()).await;
     }
 
     /// A fresh execution identity for this call, whose token lives this long.

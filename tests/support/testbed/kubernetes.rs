@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::ensure;
 use http::{Method, StatusCode};
@@ -231,6 +232,42 @@ impl Kubernetes {
         let text = std::fs::read_to_string(self.folder.join("audit.jsonl")).unwrap_or_default();
         // The last line may be half written.
         text.split_inclusive('\n').filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits until every admission policy there is is enforced. The API server learns of them some moments after they are
+    /// made, but in the order in which they were made: it refuses by all others when it refuses by one that is made here.
+    pub async fn enforces(&self, installer: &Client) {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!("last-{}", MADE.fetch_add(1, Ordering::Relaxed));
+        let rule = json!({
+            "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"],
+            "resourceNames": [name],
+        });
+        let policy = json!({
+            "metadata": { "name": name },
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": { "resourceRules": [rule] },
+                "validations": [{ "expression": "false", "message": name }],
+            },
+        });
+        let binding = json!({
+            "metadata": { "name": name },
+            "spec": { "policyName": name, "validationActions": ["Deny"] },
+        });
+        for (resource, body) in
+            [("validatingadmissionpolicies", policy), ("validatingadmissionpolicybindings", binding)]
+        {
+            let path = format!("/apis/admissionregistration.k8s.io/v1/{resource}");
+            let (status, answer) = installer.post(&path, &body).await;
+            assert_eq!(status, StatusCode::CREATED, "{answer}");
+        }
+        awaited("the last policy", async || {
+            let body = json!({ "metadata": { "name": name } });
+            let (status, answer) = self.admin.post("/api/v1/namespaces/default/configmaps?dryRun=All", &body).await;
+            if status == StatusCode::UNPROCESSABLE_ENTITY { Ok(()) } else { Err((status, answer)) }
+        })
+        .await;
     }
 
     /// Waits for an event of the audit log: it is written when the answer is on its way.
