@@ -119,7 +119,7 @@ impl<S: Store> Broker<S> {
             let identity = match by {
                 Rehearser::Account => None,
                 Rehearser::Identity(form) => {
-                    let identity = self.rehearser(terms, form).await;
+                    let identity = self.mint_rehearser(terms, form).await;
                     Some(identity.map_err(|detail| format!("no identity to rehearse by: {detail}"))?)
                 }
             };
@@ -132,7 +132,7 @@ impl<S: Store> Broker<S> {
         Tried { rehearsed: rehearsed.unwrap_or_else(|detail| Rehearsed::Unavailable { detail }), at }
     }
 
-    async fn rehearser(&self, terms: &Terms, form: Form) -> Result<ExecutionIdentity, String> {
+    async fn mint_rehearser(&self, terms: &Terms, form: Form) -> Result<ExecutionIdentity, String> {
         let now = self.now();
         let end = now.saturating_add(REHEARSAL).min(terms.deadline());
         let plan = self.parts.issuer.plan(terms.mutation_id(), form, now, end).map_err(|error| error.to_string())?;

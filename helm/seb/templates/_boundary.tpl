@@ -86,10 +86,7 @@ spec:
     && variables.dry
 {{- end }}
 
-{{/* Whether an execution identity may do what is certified or rehearsed by itself, as the end and the beginning of a condition. */}}
-{{- define "seb.boundary.orMinted" -}}
-{{- if not (include "seb.executors" .) }} || variables.certified || variables.rehearsed{{ end -}}
-{{- end }}
+{{/* What execution identities may do by themselves, as the beginning of a condition: nothing where executors make the calls. */}}
 {{- define "seb.boundary.mintedOr" -}}
 {{- if not (include "seb.executors" .) }}variables.certified || variables.rehearsed || {{ end -}}
 {{- end }}
@@ -390,7 +387,7 @@ spec:
         false
         {{- end }}
   validations:
-    - expression: "variables.installer || variables.controller || variables.ending{{ include "seb.boundary.orMinted" $root }}"
+    - expression: "{{ include "seb.boundary.mintedOr" $root }}variables.installer || variables.controller || variables.ending"
       reason: Forbidden
       messageExpression: >-
         'seb: own_namespace: the broker runs here, and who changes this could be the broker; `'
@@ -487,12 +484,11 @@ spec:
         'seb: executor_token: a token of `' + variables.account + '` is made only for what the broker does, not for `' + variables.username + '`'
     - expression: >-
         !(variables.executor || variables.rehearser)
-        || (has(object.spec.expirationSeconds) && object.spec.expirationSeconds <= 600 && variables.rehearser)
         || (has(object.spec.expirationSeconds) && object.spec.expirationSeconds <= 600
-        && has(object.spec.boundObjectRef) && has(object.spec.boundObjectRef.kind) && object.spec.boundObjectRef.kind == 'Secret'
+        && (variables.rehearser || (has(object.spec.boundObjectRef) && has(object.spec.boundObjectRef.kind) && object.spec.boundObjectRef.kind == 'Secret'
         {{- if include "seb.structured" $root }}
         && has(object.spec.boundObjectRef.name) && object.spec.boundObjectRef.name == variables.mutation
-        {{- end }})
+        {{- end }})))
       reason: Forbidden
       message: "seb: executor_token: such a token lives 600 seconds at most, and that of an executor is bound to the Secret of its mutation"
     - expression: >-

@@ -1,4 +1,7 @@
-//! From an execution identity to the credential of one request.
+//! From an execution identity to the credential of one request: of the call, or of a rehearsal of it.
+//!
+//! What must stay true: the credential of a call is of one mutation, used once, and ended with it; and what rehearses is
+//! never what could make the call.
 
 use std::fmt;
 use std::path::PathBuf;
